@@ -13,7 +13,7 @@ PACKAGES = {  # import name -> name for pip
     "tyro": "tyro",
 }
 
-if sys.version_info < (3, 10):
+if sys.version_info < (3, 10):  # noqa: UP036 - said in words, not as a SyntaxError
     sys.exit("error: Python 3.10 or later is needed, and this is " + sys.version.split()[0])
 _missing = [name for module, name in PACKAGES.items() if not importlib.util.find_spec(module)]
 if _missing:

@@ -9,10 +9,11 @@ share out each batch without loss or repeat.
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from common import distributed
+from common.errors import UserError
+
 import torch
 from torch import Tensor
-
-from common import distributed
 
 Plan = Callable[[int], list[Tensor]]
 
@@ -28,16 +29,39 @@ class Loader:
 
     def __init__(self, plan: Plan, fetch: Callable[[Tensor], Any], shard: bool = True):
         self.plan, self.fetch, self.shard = plan, fetch, shard
-        self.length = len(plan(0))
+        self.length = len(self.batches(0))
 
     def __len__(self) -> int:
         return self.length
+
+    def batches(self, epoch: int) -> list[Tensor]:
+        """The indices of each batch of an epoch.
+
+        A batch with too few samples for every process (or for BatchNorm, which needs two) joins
+        the one before it, so that none is lost.
+
+        Raises:
+            UserError: fewer samples than processes.
+        """
+        smallest = max(2, distributed.world_size() if self.shard else 1)
+        merged: list[Tensor] = []
+        for indices in self.plan(epoch):
+            if merged and min(len(indices), len(merged[-1])) < smallest:
+                merged[-1] = torch.cat([merged[-1], indices])
+            else:
+                merged.append(indices)
+        if not merged or (self.shard and len(merged[0]) < distributed.world_size()):
+            raise UserError(
+                f"{sum(map(len, merged))} samples are too few for {distributed.world_size()} "
+                "processes: use more data or fewer processes"
+            )
+        return merged
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Any]:
         """The batches of epoch `number`, from batch `start` on."""
         size = distributed.world_size() if self.shard else 1
         rank = distributed.rank() if self.shard else 0
-        for indices in self.plan(number)[start:]:
+        for indices in self.batches(number)[start:]:
             yield self.fetch(indices[rank::size])
 
 

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
+from common.errors import UserError
+
 import numpy as np
 import torch
 from torch import nn
-
-from common.errors import UserError
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], None]) -> None:

@@ -3,12 +3,12 @@
 import random
 from typing import Any
 
+from common import distributed
+from common.errors import SettingError, require
+
 import numpy as np
 import torch
 from torch import Tensor
-
-from common import distributed
-from common.errors import SettingError, require
 
 
 def choose(name: str) -> torch.device:

@@ -29,7 +29,8 @@ class Loader:
 
     def __init__(self, plan: Plan, fetch: Callable[[Tensor], Any], shard: bool = True):
         self.plan, self.fetch, self.shard = plan, fetch, shard
-        self.length = len(self.batches(0))
+        first = self.batches(0)
+        self.length, self.samples = len(first), sum(map(len, first))
 
     def __len__(self) -> int:
         return self.length

@@ -46,6 +46,7 @@ class Settings:
     precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto = bfloat16 on GPUs with it
     compile: bool = False  # compile the model with torch.compile
     limit_batches: int = 0  # at most this many training batches an epoch, for a dry run; 0 = all
+    save_seconds: float = 30.0  # seconds between checkpoints, at least
     out: str = ""  # folder of the runs; empty = runs/ in the repository
     name: str = ""  # added to the name of the run's folder
     resume: str = ""  # a run's folder or name, to go on with it; alone = the latest unfinished
@@ -60,7 +61,14 @@ class Settings:
             value = getattr(self, name)
             require(value >= 1, f"--{flag(name)} must be at least 1, not {value}")
         require(self.lr > 0, f"--lr must be above 0, not {self.lr}")
-        for name in ("warmup_epochs", "weight_decay", "clip_norm", "patience", "limit_batches"):
+        for name in (
+            "warmup_epochs",
+            "weight_decay",
+            "clip_norm",
+            "patience",
+            "limit_batches",
+            "save_seconds",
+        ):
             value = getattr(self, name)
             require(value >= 0, f"--{flag(name)} must not be negative, and is {value}")
         require(
@@ -132,6 +140,13 @@ def cli(config_class: type[C], main: Callable[[C], Any]) -> NoReturn:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        print("stopped before anything was saved", file=sys.stderr)
+        print(
+            "stopped; --resume goes on from the last checkpoint, if there is one", file=sys.stderr
+        )
         sys.exit(130)
+    except (MemoryError, RuntimeError) as error:
+        if not any(phrase in str(error) for phrase in ("out of memory", "can't allocate memory")):
+            raise
+        print("error: out of memory: lower --batch-size, or a size of the model", file=sys.stderr)
+        sys.exit(1)
     sys.exit(0)

@@ -135,10 +135,7 @@ class Run:
             Stopped: the run was stopped before its end; its figures so far are written.
         """
         train_seconds = sum(part.train_seconds for part in [self, *self.parts])
-        costs = {
-            "train_seconds": train_seconds,
-            "peak_memory_mb": report.peak_memory_mb(self.device),
-        }
+        peak = report.peak_memory_mb(self.device)
         source = self.source
         results = {
             "project": self.project,

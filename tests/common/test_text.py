@@ -93,7 +93,7 @@ def test_subword_learns_from_the_training_rows_only():
 def test_wrong_encoding_and_missing_file_are_one_sentence(tmp_path):
     path = tmp_path / "review.txt"
     path.write_bytes("café".encode("latin-1"))
-    with pytest.raises(UserError, match=r"review.txt is not UTF-8"):
+    with pytest.raises(UserError, match=r"review\.txt is not UTF-8"):
         read_utf8(path)
     with pytest.raises(UserError, match=r"there is no file"):
         read_utf8(tmp_path / "absent.txt")

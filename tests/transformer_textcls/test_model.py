@@ -1,0 +1,194 @@
+"""The encoder against the paper's formulas and torch.nn.TransformerEncoderLayer."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from transformer_textcls.model import EncoderLayer, TransformerClassifier, positions
+
+REAL = torch.tensor([[True] * 7, [True] * 4 + [False] * 3, [True] + [False] * 6])
+
+
+def small(**settings) -> TransformerClassifier:
+    torch.manual_seed(0)
+    settings = {
+        "d_model": 20,
+        "d_ff": 32,
+        "layers": 2,
+        "heads": 4,
+        "train_embedding": True,
+    } | settings
+    return TransformerClassifier(50, 3, **settings)
+
+
+def batch(lengths=(7, 4, 1)):
+    torch.manual_seed(1)
+    lengths = torch.tensor(lengths)
+    ids = torch.randint(2, 50, (len(lengths), int(lengths.max())))
+    return ids.masked_fill(torch.arange(ids.shape[1]) >= lengths[:, None], 0), lengths
+
+
+def test_parameter_counts_are_the_published_ones():
+    model = TransformerClassifier(102_016, 4)
+    assert sum(p.numel() for p in model.parameters()) == 12_012_196
+    assert sum(p.numel() for p in model.parameters() if p.requires_grad) == 1_810_596
+
+
+def copy_weights(ours: EncoderLayer, theirs: nn.TransformerEncoderLayer) -> None:
+    own, attention = ours.attention, theirs.self_attn
+    with torch.no_grad():
+        for part in theirs.parameters():
+            part.uniform_(-0.3, 0.3)
+        for name, weight, bias in zip(
+            ("query", "key", "value"),
+            attention.in_proj_weight.chunk(3),
+            attention.in_proj_bias.chunk(3),
+            strict=True,
+        ):
+            getattr(own, name).weight.copy_(weight)
+            getattr(own, name).bias.copy_(bias)
+    own.output.load_state_dict(attention.out_proj.state_dict())
+    ours.expand.load_state_dict(theirs.linear1.state_dict())
+    ours.contract.load_state_dict(theirs.linear2.state_dict())
+    ours.norm_attention.load_state_dict(theirs.norm1.state_dict())
+    ours.norm_feed_forward.load_state_dict(theirs.norm2.state_dict())
+
+
+@pytest.mark.parametrize("norm", ["post", "pre"])
+@pytest.mark.parametrize("attention", ["written", "fused"])
+@pytest.mark.parametrize("masked", [False, True])
+def test_layer_equals_torchs(norm, attention, masked):
+    torch.manual_seed(0)
+    ours = EncoderLayer(100, 5, 64, norm=norm, attention=attention).double()
+    theirs = nn.TransformerEncoderLayer(
+        100, 5, 64, dropout=0.0, batch_first=True, norm_first=norm == "pre", dtype=torch.float64
+    )
+    copy_weights(ours, theirs)
+    x = torch.randn(3, 7, 100, dtype=torch.float64)
+    x_ours, x_theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
+    real = REAL if masked else torch.ones(3, 7, dtype=torch.bool)
+    out_ours = ours(x_ours, real)[real]
+    out_theirs = theirs(x_theirs, src_key_padding_mask=~real if masked else None)[real]
+    torch.testing.assert_close(out_ours, out_theirs)
+
+    target = torch.randn_like(out_ours)
+    (out_ours * target).sum().backward()
+    (out_theirs * target).sum().backward()
+    torch.testing.assert_close(x_ours.grad, x_theirs.grad)
+    attention_grad = torch.cat(
+        [getattr(ours.attention, name).weight.grad for name in ("query", "key", "value")]
+    )
+    torch.testing.assert_close(attention_grad, theirs.self_attn.in_proj_weight.grad)
+    for own, other in (
+        (ours.attention.output.weight, theirs.self_attn.out_proj.weight),
+        (ours.expand.weight, theirs.linear1.weight),
+        (ours.contract.bias, theirs.linear2.bias),
+        (ours.norm_attention.weight, theirs.norm1.weight),
+        (ours.norm_feed_forward.bias, theirs.norm2.bias),
+    ):
+        torch.testing.assert_close(own.grad, other.grad)
+
+
+@pytest.mark.parametrize("norm", ["post", "pre"])
+def test_fused_attention_equals_the_written_one(norm):
+    ids, lengths = batch()
+    written, fused = (small(norm=norm, attention=kind) for kind in ("written", "fused"))
+    fused.load_state_dict(written.state_dict())
+    out = [model(ids, lengths) for model in (written, fused)]
+    torch.testing.assert_close(*out)
+    for logits in out:
+        logits.square().sum().backward()
+    for own, other in zip(written.parameters(), fused.parameters(), strict=True):
+        torch.testing.assert_close(own.grad, other.grad, rtol=1e-4, atol=1e-6)
+
+
+def test_positions_are_the_papers():
+    table = positions(50, 20)
+    for pos, i in ((0, 0), (1, 0), (7, 3), (49, 9)):
+        angle = pos / 10000 ** (2 * i / 20)
+        assert table[pos, 2 * i].item() == pytest.approx(math.sin(angle), abs=1e-5)
+        assert table[pos, 2 * i + 1].item() == pytest.approx(math.cos(angle), abs=1e-5)
+    assert positions(3, 7).shape == (3, 7)
+
+
+@pytest.mark.parametrize("norm", ["post", "pre"])
+@pytest.mark.parametrize("attention", ["written", "fused"])
+def test_padding_never_changes_the_logits(norm, attention):
+    model = small(norm=norm, attention=attention)
+    ids, lengths = batch()
+    together = model(ids, lengths)
+    alone = torch.cat(
+        [model(ids[i : i + 1, :n], lengths[i : i + 1]) for i, n in enumerate(lengths)]
+    )
+    torch.testing.assert_close(together, alone)
+    # whatever stands in the padding
+    noise = ids + (ids == 0) * 7
+    torch.testing.assert_close(model(noise, lengths), together)
+
+
+def test_order_matters_through_the_positions_alone():
+    ids, lengths = batch((7, 7))
+    order = torch.tensor([3, 0, 6, 1, 5, 2, 4])
+    without = small(use_positions=False)
+    torch.testing.assert_close(without(ids[:, order], lengths), without(ids, lengths))
+    with_positions = small()
+    assert not torch.allclose(with_positions(ids[:, order], lengths), with_positions(ids, lengths))
+
+
+@pytest.mark.parametrize("norm", ["post", "pre"])
+def test_gradient_reaches_every_parameter(norm):
+    model = small(norm=norm, vector_size=8)
+    ids, lengths = batch()
+    model(ids, lengths).square().sum().backward()
+    for name, parameter in model.named_parameters():
+        # a key's bias adds the same to all scores of a softmax, so its gradient is zero
+        if not name.endswith("key.bias"):
+            assert parameter.grad.abs().sum() > 0, name
+
+
+def test_frozen_embedding_starts_from_the_vectors_and_stays():
+    vectors = torch.randn(50, 20)
+    model = small(vectors=vectors, train_embedding=False)
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad])
+    ids, lengths = batch()
+    model(ids, lengths).sum().backward()
+    optimizer.step()
+    assert torch.equal(model.embedding.weight[1:], vectors[1:])
+    assert not model.embedding.weight[0].any()
+
+
+@pytest.mark.parametrize("norm", ["post", "pre"])
+def test_one_batch_overfits(norm):
+    model = small(norm=norm)
+    ids, lengths = batch((7, 4, 1, 6, 5, 2))
+    labels = torch.tensor([0, 1, 2, 0, 1, 2])
+    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
+    for _ in range(60):
+        loss = nn.functional.cross_entropy(model(ids, lengths), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss < 0.05
+
+
+@pytest.mark.parametrize("norm", ["post", "pre"])
+def test_attention_maps_are_what_the_model_uses(norm):
+    model = small(norm=norm)
+    ids, lengths = batch()
+    maps = model.attention_maps(ids, lengths)  # (layers, batch, heads, tokens, tokens)
+    assert maps.shape == (2, 3, 4, 7, 7)
+    torch.testing.assert_close(maps.sum(-1), torch.ones(2, 3, 4, 7))
+    assert not maps[:, 1, :, :, 4:].any()  # nothing looks at the padding
+    # the first layer's output, made from the map by hand, is the layer's own
+    layer, x = model.layers[0], model.embed(ids)
+    attended = layer.norm_attention(x) if norm == "pre" else x
+    value = layer.attention.split(layer.attention.value(attended))
+    by_hand = layer.attention.output((maps[0] @ value).transpose(1, 2).flatten(2))
+    torch.testing.assert_close(layer.attention(attended, model.real(ids, lengths)), by_hand)
+
+
+def test_heads_must_divide_d_model():
+    with pytest.raises(ValueError, match="must divide"):
+        small(heads=3)

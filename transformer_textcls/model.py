@@ -1,0 +1,190 @@
+"""The Transformer encoder of Vaswani et al. 2017, "Attention Is All You Need", as a classifier.
+
+Sections and equations named here are the paper's. With its published settings (vocabulary
+102,016, d_model 100, 4 layers, d_ff 2,048, 4 classes, frozen embedding) the model has 12,012,196
+parameters, 1,810,596 of them trainable.
+"""
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Norm = Literal["post", "pre"]
+Attention = Literal["written", "fused"]
+
+
+def positions(tokens: int, d_model: int, device: torch.device | str = "cpu") -> Tensor:
+    """Sinusoidal position encodings (section 3.5), (tokens, d_model).
+
+    PE[pos, 2i] = sin(pos / 10000^(2i / d_model)), PE[pos, 2i + 1] = cos of the same angle.
+    """
+    position = torch.arange(tokens, device=device, dtype=torch.float32)[:, None]
+    even = torch.arange(0, d_model, 2, device=device, dtype=torch.float32)
+    angle = position * torch.exp(-math.log(10000.0) / d_model * even)  # (tokens, ceil(d_model / 2))
+    return torch.stack([angle.sin(), angle.cos()], -1).flatten(1)[:, :d_model]
+
+
+class MultiHeadAttention(nn.Module):
+    """Section 3.2.2: `heads` attentions over parts of d_model / heads, side by side.
+
+    attention "written" is equation 1 as it stands and holds all weights, memory (batch, heads,
+    tokens, tokens); "fused" is torch's scaled_dot_product_attention, equal to rounding.
+    """
+
+    def __init__(self, d_model: int, heads: int, attention: Attention = "written"):
+        super().__init__()
+        if d_model % heads:
+            raise ValueError(f"heads ({heads}) must divide d_model ({d_model})")
+        self.heads, self.fused = heads, attention == "fused"
+        self.query = nn.Linear(d_model, d_model)
+        self.key = nn.Linear(d_model, d_model)
+        self.value = nn.Linear(d_model, d_model)
+        self.output = nn.Linear(d_model, d_model)
+
+    def forward(self, x: Tensor, real: Tensor) -> Tensor:
+        """x: (batch, tokens, d_model). real: bool (batch, tokens), False on padding."""
+        value = self.split(self.value(x))  # (batch, heads, tokens, d_head)
+        if self.fused:
+            query, key = self.split(self.query(x)), self.split(self.key(x))
+            mixed = F.scaled_dot_product_attention(
+                query, key, value, attn_mask=real[:, None, None, :]
+            )  # (batch, heads, tokens, d_head)
+        else:
+            mixed = self.weights(x, real) @ value  # (batch, heads, tokens, d_head)
+        return self.output(mixed.transpose(1, 2).flatten(2))  # (batch, tokens, d_model)
+
+    def weights(self, x: Tensor, real: Tensor) -> Tensor:
+        """softmax(Q K^T / sqrt(d_head)), (batch, heads, tokens asking, tokens asked)."""
+        query, key = self.split(self.query(x)), self.split(self.key(x))
+        scores = query @ key.transpose(2, 3) / math.sqrt(query.shape[-1])
+        return scores.masked_fill(~real[:, None, None, :], -math.inf).softmax(-1)
+
+    def split(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (batch, heads, tokens, d_head)
+
+
+class EncoderLayer(nn.Module):
+    """Attention, then the position-wise feed-forward network, each with a residual connection.
+
+    norm "post" is the paper's LayerNorm(x + Sublayer(x)) (section 3.1); "pre" is
+    x + Sublayer(LayerNorm(x)) (Xiong et al. 2020). Dropout is on each sub-layer's output
+    (section 5.4).
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        heads: int,
+        d_ff: int,
+        dropout: float = 0.0,
+        norm: Norm = "post",
+        attention: Attention = "written",
+    ):
+        super().__init__()
+        self.pre = norm == "pre"
+        self.attention = MultiHeadAttention(d_model, heads, attention)
+        self.expand = nn.Linear(d_model, d_ff)
+        self.contract = nn.Linear(d_ff, d_model)
+        self.norm_attention = nn.LayerNorm(d_model)
+        self.norm_feed_forward = nn.LayerNorm(d_model)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, real: Tensor) -> Tensor:
+        """x: (batch, tokens, d_model). real: bool (batch, tokens), False on padding."""
+        if self.pre:
+            x = x + self.dropout(self.attention(self.norm_attention(x), real))
+            return x + self.dropout(self.feed_forward(self.norm_feed_forward(x)))
+        x = self.norm_attention(x + self.dropout(self.attention(x, real)))
+        return self.norm_feed_forward(x + self.dropout(self.feed_forward(x)))
+
+    def feed_forward(self, x: Tensor) -> Tensor:
+        """Equation 2; the width in between is d_ff."""
+        return self.contract(self.expand(x).relu())
+
+    def attention_weights(self, x: Tensor, real: Tensor) -> Tensor:
+        """What `forward` would attend to, (batch, heads, tokens asking, tokens asked)."""
+        return self.attention.weights(self.norm_attention(x) if self.pre else x, real)
+
+
+class TransformerClassifier(nn.Module):
+    """Embedding and positions, encoder layers, the mean over real tokens, a linear head.
+
+    vectors: float (words, size) to start the embedding from; where size is not d_model, a linear
+    map leads from one to the other. train_embedding: False leaves the embedding as it is.
+    """
+
+    def __init__(
+        self,
+        words: int,
+        classes: int,
+        d_model: int = 100,
+        layers: int = 4,
+        heads: int = 5,
+        d_ff: int = 2048,
+        dropout: float = 0.0,
+        norm: Norm = "post",
+        attention: Attention = "written",
+        use_positions: bool = True,
+        vectors: Tensor | None = None,
+        vector_size: int = 0,
+        train_embedding: bool = False,
+    ):
+        super().__init__()
+        size = vector_size or d_model
+        self.use_positions = use_positions
+        self.embedding = nn.Embedding(words, size, padding_idx=0)
+        self.project = nn.Identity() if size == d_model else nn.Linear(size, d_model)
+        self.layers = nn.ModuleList(
+            EncoderLayer(d_model, heads, d_ff, dropout, norm, attention) for _ in range(layers)
+        )
+        # Pre-norm leaves the sum of all residuals unnormalised: one norm more closes it.
+        self.norm = nn.LayerNorm(d_model) if norm == "pre" else nn.Identity()
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(d_model, classes)
+        self.reset_parameters(vectors)
+        self.embedding.weight.requires_grad_(train_embedding)
+
+    def reset_parameters(self, vectors: Tensor | None) -> None:
+        """Glorot's uniform weights, biases zero; the embedding from `vectors`, if given."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+        with torch.no_grad():
+            if vectors is None:
+                nn.init.normal_(self.embedding.weight, std=self.embedding.embedding_dim**-0.5)
+            else:
+                self.embedding.weight.copy_(vectors)
+            self.embedding.weight[0] = 0
+
+    def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
+        """Logits (batch, classes) of ids (batch, tokens) with `lengths` (batch,) real tokens."""
+        real = self.real(ids, lengths)  # (batch, tokens)
+        x = self.embed(ids)  # (batch, tokens, d_model)
+        for layer in self.layers:
+            x = layer(x, real)
+        x = self.norm(x)
+        mean = (x * real[:, :, None]).sum(1) / lengths[:, None]  # (batch, d_model)
+        return self.head(self.dropout(mean))  # (batch, classes)
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Section 3.4: embeddings times sqrt(d_model), plus positions; (batch, tokens, d_model)."""
+        x = self.project(self.embedding(ids))
+        x = x * math.sqrt(x.shape[-1])
+        if self.use_positions:
+            x = x + positions(x.shape[1], x.shape[2], x.device).to(x.dtype)
+        return self.dropout(x)
+
+    def real(self, ids: Tensor, lengths: Tensor) -> Tensor:
+        return torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]  # (batch, tokens)
+
+    def attention_maps(self, ids: Tensor, lengths: Tensor) -> Tensor:
+        """All attention weights, (layers, batch, heads, tokens asking, tokens asked)."""
+        real, x, maps = self.real(ids, lengths), self.embed(ids), []
+        for layer in self.layers:
+            maps.append(layer.attention_weights(x, real))
+            x = layer(x, real)
+        return torch.stack(maps)

@@ -34,13 +34,15 @@ def settings_text(config: Settings) -> str:
 
 
 def results_table(results: Mapping[str, Any]) -> str:
-    """This run, the baselines and the published figures, in one aligned table."""
-    nested = any(isinstance(value, dict) for value in results["published"].values())
+    """This run (or its variants), the baselines and the published figures, aligned."""
+    own = {f"this run, {k}": v for k, v in results["metrics"].items() if isinstance(v, Mapping)}
+    own = own or {"this run": results["metrics"]}
+    nested = any(isinstance(value, Mapping) for value in results["published"].values())
     published = results["published"] if nested else {"published": results["published"]}
-    rows = {"this run": results["metrics"], **results["baselines"], **published}
-    others = [name for figures in [*results["baselines"].values(), *published.values()]
-              for name in figures]  # fmt: skip
-    columns = [name for name in results["metrics"] if name in others] or list(results["metrics"])
+    rows = {**own, **results["baselines"], **published}
+    others = {name for label, figures in rows.items() if label not in own for name in figures}
+    reported = next(iter(own.values()))
+    columns = [name for name in reported if name in others] or list(reported)
     label = max(map(len, rows)) + 2
     lines = [" " * label + " ".join(f"{name:>{max(10, len(name))}}" for name in columns)]
     for name, figures in rows.items():

@@ -43,7 +43,7 @@ class Run:
         self.parts: list[Run] = []
         self.train_seconds = 0.0
         self.began = time.monotonic()
-        self.columns: list[str] = []
+        self.headed = False  # whether the table of epochs has its heading
 
     def part(self, name: str) -> "Run":
         """A second training inside this run, in a folder of its own: a member, another model."""
@@ -83,31 +83,29 @@ class Run:
 
     def start_log(self, rows: list[dict[str, Any]]) -> None:
         """Begin metrics.csv with the epochs of an earlier start of this run."""
-        self.columns = []
         if self.is_main:
             checkpoints.write_text(self.folder / "metrics.csv", "")
-        for row in rows:
-            self.write_row(row)
+            for row in rows:
+                self.write_row(row)
 
     def write_row(self, row: dict[str, Any]) -> None:
-        if self.is_main:
-            with (self.folder / "metrics.csv").open("a", encoding="utf-8", newline="") as file:
-                if not self.columns:
-                    file.write(",".join(row) + "\n")
-                file.write(",".join(str(value) for value in row.values()) + "\n")
-        self.columns = list(row)
+        with (self.folder / "metrics.csv").open("a", encoding="utf-8", newline="") as file:
+            if file.tell() == 0:
+                file.write(",".join(row) + "\n")
+            file.write(",".join(str(value) for value in row.values()) + "\n")
 
     def log(self, row: dict[str, Any], epochs: int, best: bool) -> None:
         """Print the row of an epoch, aligned, and add it to metrics.csv."""
-        hidden = ("grad_norm_max",)
-        names = [name for name in row if name not in hidden]
-        if not self.columns or row["epoch"] == 1:
-            heads = [name.replace("_per_second", "/s") for name in [*names, "seconds_left"]]
-            self.print(" ".join(f"{head[:12]:>12}" for head in heads))
+        if not self.is_main:
+            return
         self.write_row(row)
-        left = row["seconds"] * (epochs - row["epoch"])
-        cells = [report.number(row[name]) for name in names] + [f"{left:.0f}"]
-        self.print(" ".join(f"{cell:>12}" for cell in cells) + (" *" if best else ""))
+        cells = {key: report.number(value) for key, value in row.items() if key != "grad_norm_max"}
+        cells["seconds_left"] = f"{row['seconds'] * (epochs - row['epoch']):.0f}"
+        if not self.headed:
+            heads = [key.replace("_per_second", "/s") for key in cells]
+            self.print(" ".join(f"{head[:12]:>12}" for head in heads))
+            self.headed = True
+        self.print(" ".join(f"{cell:>12}" for cell in cells.values()) + (" *" if best else ""))
 
     def save_plot(self, figure: "Figure", name: str) -> None:
         """Save a figure in the run's folder; one of sample data says so."""
@@ -118,7 +116,7 @@ class Run:
 
     def finish(
         self,
-        metrics: Mapping[str, float],
+        metrics: Mapping[str, Any],
         baselines: Mapping[str, Mapping[str, float]],
         published: Mapping[str, Any],
         extra: Mapping[str, Any] | None = None,
@@ -126,7 +124,8 @@ class Run:
         """Print the table of results, write results.json and return what it holds.
 
         Args:
-            metrics: this run's figures, by their names.
+            metrics: this run's figures by their names, or nested by the variant they belong to
+                (several models, two kinds of score).
             baselines: for each baseline its figures, under the same names.
             published: the published figures under the same names, or nested by their source.
             extra: anything else worth keeping (figures by class, by feature).
@@ -165,6 +164,7 @@ class Run:
             checkpoints.write_text(self.folder / "results.json", text + "\n")
         self.print("\n" + report.results_table(results))
         self.print(f"\nwritten to {self.folder}")
+        distributed.stop()
         self.stop.raise_if_stopped()
         return results
 

@@ -1,0 +1,211 @@
+"""Committed records of real runs, and the README tables made from them.
+
+    python -m common.results tables          # write every table and figure of the READMEs anew
+    python -m common.results plots RUN       # copy a run's plots to results/plots/
+
+`results/<project>.json` holds one record for each set of settings: every seed's figures, their
+mean and standard deviation, the baselines and the published figures. A README marks what is
+generated, up to the next end mark:
+
+    <!-- table lstm_airquality records="default,published" metrics="r2,mae" --> ... <!-- end -->
+    <!-- value lstm_airquality default r2 --> 0.892 <!-- end -->       (a baseline's: one more word)
+"""
+
+import argparse
+import json
+import re
+import shlex
+import shutil
+import statistics
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from common import checkpoints
+from common.config import RESUME_FREE, ROOT
+from common.errors import UserError
+
+RESULTS = ROOT / "results"
+MARK = re.compile(r"(<!-- (table|value) (.*?) -->)(.*?)(<!-- end -->)", re.DOTALL)
+NOT_SETTINGS = RESUME_FREE | {"seed", "data", "save_seconds"}
+
+
+def read(project: str) -> list[dict[str, Any]]:
+    """The project's records; an empty list where it has none."""
+    path = RESULTS / f"{project}.json"
+    return json.loads(path.read_text(encoding="utf-8"))["records"] if path.exists() else []
+
+
+def add(project: str, name: str, runs: Sequence[Mapping[str, Any]], variant: str = "") -> None:
+    """Make a record of runs that differ in their seed alone; one of the same name is replaced.
+
+    Args:
+        name: of the record.
+        runs: the contents of their results.json.
+        variant: which of the runs' nested metrics, for runs that report several.
+
+    Raises:
+        UserError: a run on sample data, or one that was stopped early.
+    """
+    for run in runs:
+        if run["data"] != "real" or not run["finished"]:
+            raise UserError(f"record {name}: a run on sample data, or a stopped one, is no result")
+    first = runs[0]
+    figures = [figures_of(run, variant) for run in runs]
+    record = {
+        "name": name,
+        "data": "real",
+        "dataset": first["dataset"],
+        "settings": {k: v for k, v in first["settings"].items() if k not in NOT_SETTINGS},
+        "seeds": [run["seed"] for run in runs],
+        "metrics": {key: summary([each.get(key) for each in figures]) for key in figures[0]},
+        "baselines": {k: v for run in reversed(runs) for k, v in run["baselines"].items()},
+        "published": first["published"],
+        "models": first["models"],
+        "hardware": first["hardware"],
+        "versions": first["versions"],
+        "seconds": round(statistics.mean(run["seconds"] for run in runs), 1),
+        "date": max(run["date"] for run in runs)[:10],
+    }
+    records = [old for old in read(project) if old["name"] != name] + [record]
+    text = json.dumps({"project": project, "records": records}, indent=1)
+    checkpoints.write_text(RESULTS / f"{project}.json", text + "\n")
+
+
+def is_nested(value: Any) -> bool:
+    return isinstance(value, Mapping)
+
+
+def variants_of(run: Mapping[str, Any]) -> list[str]:
+    """The names of the sets of figures that a run reports; one without a name if it is alone."""
+    return [name for name, value in run["metrics"].items() if is_nested(value)] or [""]
+
+
+def figures_of(run: Mapping[str, Any], variant: str = "") -> dict[str, Any]:
+    """A variant's figures, and those that the run reports once: seconds, memory."""
+    shared = {key: value for key, value in run["metrics"].items() if not is_nested(value)}
+    return {**run["metrics"].get(variant, {}), **shared}
+
+
+def summary(values: Sequence[float | None]) -> dict[str, Any]:
+    """Mean and sample standard deviation over the seeds, and every seed's figure."""
+    known = [value for value in values if value is not None]
+    return {
+        "mean": statistics.mean(known) if known else None,
+        "std": statistics.stdev(known) if len(known) > 1 else None,
+        "values": list(values),
+    }
+
+
+def figure_text(metric: str, value: float | None, std: float | None = None) -> str:
+    """A figure as READMEs show it: shares as percentages, others with their useful digits."""
+    if value is None:
+        return "-"
+    if metric.endswith(("accuracy", "f1", "top3")):
+        value, std, digits = 100 * value, None if std is None else 100 * std, 2
+    else:
+        size = max(abs(value), abs(std or 0))
+        digits = 0 if size >= 1000 or (float(value).is_integer() and not std) else 3
+        digits = min(digits, 1) if size >= 10 else digits
+    text = f"{value:,.{digits}f}"
+    return text if std is None else f"{text} ± {std:,.{digits}f}"
+
+
+def table(project: str, records: Sequence[str], metrics: Sequence[str]) -> str:
+    """A Markdown table: the records, then their baselines, then the published figures."""
+    chosen = [record(project, name) for name in records]
+    rows: list[list[str]] = []
+    for each in chosen:
+        seeds = len(each["seeds"])
+        name = f"**{each['name']}** ({seeds} seed{'s' if seeds > 1 else ''})"
+        figures = [each["metrics"].get(metric, {}) for metric in metrics]
+        pairs = zip(metrics, figures, strict=True)
+        rows.append([name, *(figure_text(m, f.get("mean"), f.get("std")) for m, f in pairs)])
+    for kind in ("baselines", "published"):
+        others: dict[str, Mapping[str, Any]] = {}
+        for each in chosen:
+            nested = any(map(is_nested, each[kind].values()))
+            others |= each[kind] if nested else {kind: each[kind]} if each[kind] else {}
+        word = "baseline" if kind == "baselines" else "published"
+        for name, figures in others.items():
+            if any(figures.get(metric) is not None for metric in metrics):
+                label = word if name == kind else f"{word}: {name}"
+                cells = [figure_text(metric, figures.get(metric)) for metric in metrics]
+                rows.append([label, *cells])
+    head = ["", *(metric.replace("_", " ") for metric in metrics)]
+    lines = [head, ["---"] + ["---:"] * len(metrics), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def record(project: str, name: str) -> dict[str, Any]:
+    """The record of that name.
+
+    Raises:
+        UserError: there is none.
+    """
+    for each in read(project):
+        if each["name"] == name:
+            return each
+    raise UserError(f"results/{project}.json has no record named {name}")
+
+
+def value(project: str, name: str, metric: str, baseline: str = "") -> str:
+    """One figure of a record, or of one of its baselines, for a sentence of a README."""
+    found = record(project, name)
+    if baseline:
+        return figure_text(metric, found["baselines"][baseline][metric])
+    figures = found["metrics"][metric]
+    return figure_text(metric, figures["mean"], figures["std"])
+
+
+def filled(text: str) -> str:
+    """A README's text with every marked table and figure made anew from the records."""
+
+    def fill(match: re.Match[str]) -> str:
+        mark, kind, words, _, end = match.groups()
+        project, *rest = shlex.split(words)
+        if kind == "value":
+            return f"{mark}{value(project, *rest)}{end}"
+        options = dict(word.split("=", 1) for word in rest)
+        made = table(project, options["records"].split(","), options["metrics"].split(","))
+        return f"{mark}\n\n{made}\n\n{end}"
+
+    return MARK.sub(fill, text)
+
+
+def readmes() -> list[Path]:
+    """The READMEs of the house and of its projects."""
+    return sorted([ROOT / "README.md", *ROOT.glob("*/README.md")])
+
+
+def copy_plots(run: Path) -> None:
+    """Copy a real run's plots to results/plots/<project>-<plot>.png."""
+    found = json.loads((run / "results.json").read_text(encoding="utf-8"))
+    if found["data"] != "real":
+        raise UserError(f"{run} is a run on sample data: its plots are no result")
+    (RESULTS / "plots").mkdir(parents=True, exist_ok=True)
+    for path in sorted(run.glob("*.png")):
+        shutil.copyfile(path, RESULTS / "plots" / f"{found['project']}-{path.name}")
+
+
+def main() -> None:
+    plain = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser("python -m common.results", None, __doc__, None, [], plain)
+    parser.add_argument("what", choices=("tables", "plots"))
+    parser.add_argument("run", nargs="?", type=Path, help="the folder of a run, for plots")
+    arguments = parser.parse_args()
+    try:
+        if arguments.what == "plots":
+            if arguments.run is None or not (arguments.run / "results.json").is_file():
+                raise UserError("plots needs the folder of a finished run")
+            copy_plots(arguments.run)
+        else:
+            for path in readmes():
+                checkpoints.write_text(path, filled(path.read_text(encoding="utf-8")))
+    except UserError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -23,6 +23,10 @@ DAMAGED = (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, l
 DAMAGED += (EOFError, ValueError, RuntimeError)
 
 
+class BadArchiveError(UserError):
+    """Another copy of the archive is needed."""
+
+
 class Member(NamedTuple):
     """A file or folder in an archive, or what must not be in one."""
 
@@ -40,8 +44,9 @@ def unpack(archive: Path, folder: Path) -> None:
     archive has been read.
 
     Raises:
-        UserError: the archive is damaged or could do harm (names that lead outside, links,
-            devices, a size out of proportion), or the folder cannot be written.
+        BadArchiveError: the archive is damaged or could do harm (names that lead outside, links,
+            devices, a size out of proportion).
+        UserError: the folder cannot be written.
     """
     with alone(folder / archive.name):
         staging = folder / f".{archive.name}.unpacked"
@@ -55,7 +60,9 @@ def unpack(archive: Path, folder: Path) -> None:
             is_only = inner.is_dir() and list(staging.iterdir()) == [inner]
             _move(inner if is_only else staging, folder)
         except DAMAGED as error:
-            raise UserError(f"{archive} is no whole archive ({error}): get it again") from error
+            raise BadArchiveError(
+                f"{archive} is no whole archive ({error}): get it again"
+            ) from error
         finally:
             shutil.rmtree(staging, ignore_errors=True)
 
@@ -84,11 +91,13 @@ def _extract(archive: Path, staging: Path) -> None:
     for count, member in enumerate(_members(archive)):
         total += member.size  # both libraries give exactly this many bytes, or fail
         if total > limit or count >= MAX_MEMBERS:
-            raise UserError(f"{archive} is refused: it unpacks to far more than its size allows")
+            raise BadArchiveError(
+                f"{archive} is refused: it unpacks to far more than its size allows"
+            )
         if _leads_outside(member.name):
-            raise UserError(f"{archive} is refused: {member.name!r} leads outside its folder")
+            raise BadArchiveError(f"{archive} is refused: {member.name!r} leads outside its folder")
         if not member.is_plain:
-            raise UserError(f"{archive} is refused: {member.name!r} is a link or a device")
+            raise BadArchiveError(f"{archive} is refused: {member.name!r} is a link or a device")
         target = staging / member.name
         if member.is_folder:
             target.mkdir(parents=True, exist_ok=True)

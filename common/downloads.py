@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from common.archives import unpack
+from common.archives import BadArchiveError, unpack
 from common.distributed import is_main
 from common.errors import UserError
 from common.fetching import fetch, file_digest
@@ -128,7 +128,7 @@ def _download(dataset: DataSet, folder: Path) -> None:
                 continue
             try:
                 unpack(target, folder)
-            except UserError:
+            except BadArchiveError:
                 if not was_there:
                     target.unlink()
                 raise

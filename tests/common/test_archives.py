@@ -151,3 +151,11 @@ def test_leftovers_of_a_killed_process_are_removed(folder, tmp_path):
     unpack(archive, folder)
     assert contents(folder) == FILES
     assert not (folder / ".archive.unpacked").exists()
+
+
+def test_full_disk(folder, tmp_path, full_disk):
+    archive = make_zip(tmp_path / "archive", {**FILES, "large": bytes(200_000)})
+    with pytest.raises(UserError, match="make room"):
+        unpack(archive, folder)
+    assert contents(folder) == {}
+    assert archive.exists()

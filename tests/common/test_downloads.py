@@ -123,6 +123,15 @@ def test_real_says_what_is_missing_what_was_tried_and_what_to_do(online, server,
         )
 
 
+def test_good_archive_outlives_a_full_disk(online, server, tmp_path, full_disk):
+    with zipfile.ZipFile(tmp_path / "b.zip", "w", zipfile.ZIP_DEFLATED) as package:
+        package.writestr("b/c.csv", bytes(200_000))
+    server.files["b.zip"] = (tmp_path / "b.zip").read_bytes()
+    with pytest.raises(UserError, match="make room"):
+        obtain(online, "real", str(tmp_path))
+    assert everything(tmp_path / "small") == {"a.csv", "b.zip"}
+
+
 def test_real_without_download_or_with_a_wrong_one(dataset, online, tmp_path):
     with pytest.raises(UserError, match=r"a.csv, b missing .* It has no download"):
         obtain(dataset, "real", str(tmp_path))

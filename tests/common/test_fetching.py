@@ -187,3 +187,9 @@ def test_folder_that_cannot_be_made(served, tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(UserError, match="--data-dir or DATA_DIR"):
         fetch([served.url("a.bin")], tmp_path / "file" / "a.bin")
+
+
+def test_full_disk(served, tmp_path, full_disk):
+    with pytest.raises(UserError, match="make room"):
+        fetch([served.url("a.bin")], tmp_path / "a.bin", sha256=SHA256)
+    assert visible(tmp_path) == ["a.bin.part"]  # to be continued when there is room

@@ -169,11 +169,12 @@ def test_processes_download_once_and_a_killed_one_blocks_nobody(served, tmp_path
 
     killed = start("stall/a.bin")
     while not (tmp_path / "a.bin.part").exists():
+        assert killed.poll() is None
         time.sleep(0.02)
     others = [start("a.bin") for _ in range(2)]
     killed.kill()
     killed.wait()
-    assert [each.wait(10) for each in others] == [0, 0]
+    assert [each.wait(30) for each in others] == [0, 0]
     assert (tmp_path / "a.bin").read_bytes() == BODY
     assert [path for path, _ in served.requests].count("/a.bin") == 1
 

@@ -1,0 +1,271 @@
+"""An ensemble of autoencoders as a detector: training, scores for each row, saving and loading.
+
+A window's error is the mean absolute difference between it and its restoration. Two scores come
+of it for each row of the series:
+
+- causal: the error of the last `recent` rows of the window that ends at the row. It needs nothing
+  later, so that it can run on a stream.
+- centred: the error of the whole window around the row. It looks half a window ahead.
+
+Each member's scores are divided by their median over the training rows, then averaged.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from common import checkpoints, training
+from common.batches import Loader, in_order, tensor_loader
+from common.config import Settings
+from common.device import seed_everything
+from common.errors import UserError, require
+from common.progress import History
+from common.runs import Run
+from common.series import Series
+from common.series import windows as windows_of
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from conv_autoencoder_nab.data import Parts, Scaler, Scaling, fit_scaler, seasonal_slots
+from conv_autoencoder_nab.evaluation import Rule, threshold
+from conv_autoencoder_nab.model import ConvAutoencoder, absolute_errors
+
+Variant = Literal["causal", "centred"]
+VARIANTS: tuple[Variant, ...] = ("causal", "centred")
+SCORING_BATCH = 1024
+SAVED = ("window", "channels", "kernel", "stride", "scaling", "season", "recent", "gap")
+
+
+@dataclass
+class DetectorSettings(Settings):
+    """What training and prediction share."""
+
+    epochs: int = 40  # passes over the training windows
+    batch_size: int = 64  # windows a step
+
+    # Model
+    window: int = 96  # rows of a window: two days of half-hours
+    channels: tuple[int, int] = (16, 8)  # of the outer and of the inner layer
+    kernel: int = 7  # rows that a convolution sees
+    stride: int = 2  # rows from one output of a convolution to the next
+    dropout: float = 0.0  # share of activations dropped in training
+    members: int = 5  # autoencoders that are trained and averaged
+
+    # Detection
+    scaling: Scaling = "profile"  # profile = by the place in the season; zscore, minmax
+    season: int = 336  # rows after which the pattern repeats: a week of half-hours; 1 = none
+    score: Variant = "causal"  # causal = by past rows alone; centred = looks half a window ahead
+    recent: int = 24  # rows at the window's end that a causal score averages
+    rule: Rule = "quantile"  # threshold from training scores: quantile, max, pot (Pareto tail)
+    rate: float = 0.001  # share of normal rows above the threshold, for quantile and pot
+    gap: int = 48  # alarms at most so many rows apart are one event
+
+    def check(self) -> None:
+        super().check()
+        for name in ("window", "kernel", "stride", "members", "season", "recent"):
+            value = getattr(self, name)
+            require(value >= 1, f"--{name} must be at least 1, not {value}")
+        require(min(self.channels) >= 1, f"--channels must be at least 1, not {self.channels}")
+        require(0 <= self.dropout < 1, f"--dropout must lie in 0 <= p < 1, not {self.dropout}")
+        require(0 < self.rate < 1, f"--rate must lie between 0 and 1, not {self.rate}")
+        require(self.gap >= 0, f"--gap must not be negative, and is {self.gap}")
+        require(
+            self.recent <= self.window,
+            f"--recent {self.recent} must not be longer than --window {self.window}",
+        )
+
+
+def make_model(config: DetectorSettings) -> ConvAutoencoder:
+    return ConvAutoencoder(config.channels, config.kernel, config.stride, config.dropout)
+
+
+def step(model: nn.Module, batch: tuple[Tensor]) -> tuple[Tensor, int, dict[str, Tensor]]:
+    """Mean squared error of the restored windows."""
+    (windows,) = batch
+    return F.mse_loss(model(windows), windows), len(windows), {}
+
+
+def fit_members(
+    scaled: np.ndarray, parts: Parts, config: DetectorSettings, run: Run
+) -> tuple[list[nn.Module], list[History]]:
+    """Train the members, alike but for their seeds, on windows of training rows alone.
+
+    Args:
+        scaled: (rows,), NaN where there is no value.
+    """
+    values = torch.from_numpy(np.nan_to_num(scaled)).float().to(run.device)
+    train = windows_of(values, config.window, 0, parts.train)
+    validation = windows_of(values, config.window, parts.train, parts.normal)
+    models, histories = [], []
+    for member in range(config.members):
+        seed = config.seed * 1000 + member
+        seed_everything(seed)
+        model = make_model(config).to(run.device)
+        histories.append(
+            training.fit(
+                model,
+                tensor_loader([train], config.batch_size, shuffle=True, seed=seed),
+                tensor_loader([validation], SCORING_BATCH),
+                step,
+                torch.optim.Adam(
+                    training.parameter_groups(model, config.weight_decay), lr=config.lr
+                ),
+                config,
+                run.part(f"member{member + 1}"),
+            )
+        )
+        models.append(model)
+    return models, histories
+
+
+def member_scores(
+    model: nn.Module, scaled: np.ndarray, window: int, recent: int
+) -> dict[Variant, np.ndarray]:
+    """One member's causal and centred scores, (rows,) each; a missing value counts as no error."""
+    place = next(model.parameters()).device
+    values = torch.from_numpy(scaled).float().to(place)
+    observed = windows_of(~torch.isnan(values), window)
+    windows = windows_of(torch.nan_to_num(values), window)
+    loader = Loader(
+        in_order(len(windows), SCORING_BATCH), lambda i: (windows[i], observed[i]), shard=False
+    )
+
+    def forward(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+        errors = absolute_errors(model, batch[0]) * batch[1]  # (batch, window)
+        return torch.stack([errors[:, -recent:].mean(1), errors.mean(1)], dim=1)  # (batch, 2)
+
+    scores = training.predict(model, loader, forward).double().numpy()
+    return {
+        variant: at_rows(scores[:, column], len(scaled), window, variant)
+        for column, variant in enumerate(VARIANTS)
+    }
+
+
+def at_rows(window_scores: np.ndarray, rows: int, window: int, variant: Variant) -> np.ndarray:
+    """Give each window's score, (windows,), to its last or its middle row; NaN elsewhere."""
+    scores = np.full(rows, np.nan)
+    first = window - 1 - look_ahead(window, variant)
+    scores[first : first + len(window_scores)] = window_scores
+    return scores
+
+
+def look_ahead(window: int, variant: Variant) -> int:
+    """How many rows after its own a score depends on."""
+    return (window - 1) // 2 if variant == "centred" else 0
+
+
+@dataclass
+class Detector:
+    """Trained members, and what turns their errors into scores and alarms."""
+
+    scaler: Scaler
+    spacing_seconds: float
+    settings: dict[str, Any]  # those named in SAVED
+    models: list[nn.Module]
+    medians: dict[Variant, list[float]]  # of each member's scores over the training rows
+    thresholds: dict[Variant, float]
+
+    def save(self, path: Path) -> None:
+        """Write all of it to one file."""
+        state = {
+            "spacing_seconds": self.spacing_seconds,
+            "centre": torch.tensor(self.scaler.centre),
+            "scale": torch.tensor(self.scaler.scale),
+            "settings": self.settings,
+            "models": [model.state_dict() for model in self.models],
+            "medians": self.medians,
+            "thresholds": self.thresholds,
+        }
+        checkpoints.save(path, state)
+
+    @classmethod
+    def load(cls, path: Path, device: torch.device) -> "Detector":
+        """Read what `save` wrote.
+
+        Raises:
+            UserError: no such file, damaged, or no detector.
+        """
+        state = checkpoints.load(path, device)
+        try:
+            scaler = Scaler(state["centre"].cpu().numpy(), state["scale"].cpu().numpy())
+            models = []
+            for weights in state["models"]:
+                config = state["settings"]
+                model = ConvAutoencoder(config["channels"], config["kernel"], config["stride"])
+                checkpoints.load_weights(model, weights, str(path))
+                models.append(model.to(device))
+            rest = [state[key] for key in ("medians", "thresholds")]
+            return cls(scaler, state["spacing_seconds"], state["settings"], models, *rest)
+        except (KeyError, TypeError) as error:
+            raise UserError(
+                f"{path} is no detector (it lacks {error}): give the detector.pt of a run"
+            ) from error
+
+    def scores(self, values: np.ndarray, slots: np.ndarray) -> dict[Variant, np.ndarray]:
+        """Scores of a series in its own units, (rows,) for each variant; normal is about 1."""
+        scaled = self.scaler.transform(values, slots)
+        window, recent = self.settings["window"], self.settings["recent"]
+        members = [member_scores(model, scaled, window, recent) for model in self.models]
+        return combine(members, self.medians)
+
+    def restore(self, values: np.ndarray, slots: np.ndarray) -> np.ndarray:
+        """The members' mean restoration of one window, (window,), in the units of the series."""
+        scaled = np.nan_to_num(self.scaler.transform(values, slots))
+        place = next(self.models[0].parameters()).device
+        window = torch.from_numpy(scaled).float().to(place)[None]  # (1, window)
+        with torch.no_grad():
+            restored = torch.stack([model(window)[0] for model in self.models]).mean(0)
+        return self.scaler.inverse(restored.double().cpu().numpy(), slots)
+
+
+def fit_detector(
+    series: Series, values: np.ndarray, parts: Parts, config: DetectorSettings, run: Run
+) -> tuple[Detector, dict[Variant, np.ndarray], list[History]]:
+    """Scale, train, and set medians and thresholds: all by training rows alone.
+
+    Returns the detector, the scores of all rows of the series, and the members' histories.
+    """
+    slots = seasonal_slots(series, config.season)
+    rows = slice(0, parts.train)
+    scaler = fit_scaler(config.scaling, values[rows], slots[rows], config.season)
+    scaled = scaler.transform(values, slots)
+    models, histories = fit_members(scaled, parts, config, run)
+    members = [member_scores(model, scaled, config.window, config.recent) for model in models]
+    medians = {
+        variant: [
+            float(np.nanmedian(member[variant][training_rows(parts, config.window, variant)]))
+            for member in members
+        ]
+        for variant in VARIANTS
+    }
+    scores = combine(members, medians)
+    thresholds = {
+        variant: threshold(
+            scores[variant][training_rows(parts, config.window, variant)], config.rule, config.rate
+        )
+        for variant in VARIANTS
+    }
+    settings = {name: getattr(config, name) for name in SAVED}
+    seconds = series.spacing.total_seconds()
+    return Detector(scaler, seconds, settings, models, medians, thresholds), scores, histories
+
+
+def combine(
+    members: list[dict[Variant, np.ndarray]], medians: dict[Variant, list[float]]
+) -> dict[Variant, np.ndarray]:
+    """The mean of the members' scores, each divided by its median over the training rows."""
+    return {
+        variant: np.mean(
+            [m[variant] / median for m, median in zip(members, medians[variant], strict=True)],
+            axis=0,
+        )
+        for variant in VARIANTS
+    }
+
+
+def training_rows(parts: Parts, window: int, variant: Variant) -> slice:
+    """The rows whose scores depend on training rows alone."""
+    return slice(0, parts.train - look_ahead(window, variant))

@@ -11,6 +11,7 @@ import string
 from array import array
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -129,14 +130,14 @@ class Vocabulary:
         self.subword = subword
         # A text that says "<pad>" is not padding: the special names are no one's word.
         self._index = {word: number for number, word in enumerate(words, start=len(SPECIALS))}
-        self._split = make_tokenizer(tokenizer, subword)
 
     def __len__(self) -> int:
         return len(self.words)
 
-    def split(self, text: str) -> list[str]:
-        """The tokens of a raw text, unknown ones included."""
-        return self._split(text)
+    @cached_property
+    def split(self) -> Callable[[str], list[str]]:
+        """The function from a raw text to its tokens, unknown ones included."""
+        return make_tokenizer(self.tokenizer, self.subword)
 
     def unknown(self, text: str) -> list[str]:
         """The tokens of a raw text that the vocabulary lacks, in their order, each once."""

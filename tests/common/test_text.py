@@ -60,7 +60,7 @@ def test_special_names_in_a_text_are_unknown_words():
     assert (tokens.tokens != 0).all()
     # a tokeniser that keeps the brackets must not reach the padding either
     bare = Vocabulary(["a"], "basic_english")
-    bare._split = str.split
+    bare.split = str.split
     assert bare.encode(["a <pad>"]).tokens.tolist() == [2, 1]
 
 

@@ -1,0 +1,53 @@
+"""What the Transformer has to beat: linear models on TF-IDF, and on the mean of word vectors."""
+
+from common import metrics
+from common.vectors import WordVectors
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from transformer_textcls.data import News
+
+
+def evaluate(news: News, found: WordVectors | None) -> dict[str, dict[str, float]]:
+    """Test figures of each baseline, fitted on the training and the validation rows.
+
+    Nothing is tuned, so validation needs no rows of its own: the baselines see all of them.
+    """
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
+    from sklearn.svm import LinearSVC
+
+    labels = torch.cat([news.labels["train"], news.labels["val"]]).numpy()
+    truth = news.labels["test"].numpy()
+    tfidf = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=2, dtype=np.float32)
+    fitted = tfidf.fit_transform(news.texts["train"] + news.texts["val"])
+    test = tfidf.transform(news.texts["test"])
+    models = {
+        "linear SVM on TF-IDF": LinearSVC(C=0.5),
+        "logistic regression on TF-IDF": LogisticRegression(C=10, max_iter=200, tol=1e-3),
+    }
+    scores = {
+        name: _score(m.fit(fitted, labels).predict(test), truth, news.classes)
+        for name, m in models.items()
+    }
+    if found is not None:
+        means = {split: _mean_vectors(news, split, found) for split in news.tokens}
+        scale = StandardScaler().fit(means["train"])
+        model = LogisticRegression(max_iter=300)
+        model.fit(scale.transform(np.concatenate([means["train"], means["val"]])), labels)
+        guessed = model.predict(scale.transform(means["test"]))
+        scores["mean of word vectors, linear"] = _score(guessed, truth, news.classes)
+    return scores
+
+
+def _mean_vectors(news: News, split: str, found: WordVectors) -> np.ndarray:
+    tokens = news.tokens[split]
+    return F.embedding_bag(tokens.tokens.long(), found.matrix, tokens.offsets[:-1]).numpy()
+
+
+def _score(guessed: np.ndarray, truth: np.ndarray, classes: tuple[str, ...]) -> dict[str, float]:
+    report = metrics.classification(truth, np.eye(len(classes))[guessed], classes)
+    return {"test_accuracy": report["accuracy"], "macro_f1": report["macro_f1"]}

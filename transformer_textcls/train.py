@@ -1,0 +1,203 @@
+"""Classify news with a Transformer encoder written from scratch.
+
+python transformer_textcls/train.py                        improved settings (the defaults)
+python transformer_textcls/train.py --form published       as published: frozen GloVe, no dropout
+python transformer_textcls/train.py --csv reviews.csv      your own: label first, then text
+"""
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from common import checkpoints, metrics, plots, runs, training
+from common.batches import Loader
+from common.config import Settings, cli, flag
+from common.errors import require
+from common.ragged import buckets, original_order, pad
+from common.text import UNK, TokenizerName
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from transformer_textcls import baselines, data, inspection
+from transformer_textcls.model import TransformerClassifier
+
+PUBLISHED = {
+    "epochs": 4, "schedule": "constant", "warmup_epochs": 0.0, "weight_decay": 0.0,
+    "ema_decay": 0.0, "dropout": 0.0, "word_dropout": 0.0, "label_smoothing": 0.0, "norm": "post",
+    "train_embedding": False, "lr": 2e-4,
+}  # fmt: skip
+
+
+@dataclass
+class Config(Settings):
+    """Settings of transformer_textcls."""
+
+    # Training
+    form: Literal["improved", "published"] = "improved"  # published: see PUBLISHED
+    epochs: int = 6  # passes over the training split
+    batch_size: int = 64  # texts a step, over all processes
+    lr: float = 5e-4  # learning rate, at its highest
+    schedule: Literal["constant", "cosine", "plateau"] = "cosine"  # course of the learning rate
+    warmup_epochs: float = 0.5  # epochs over which the learning rate rises from zero
+    weight_decay: float = 0.01  # on weight matrices only; never on biases, norms and embeddings
+    clip_norm: float = 1.0  # largest gradient norm; 0 = no clipping
+    embedding_lr: float = 1.0  # learning rate of a trained embedding, as a multiple of --lr
+    label_smoothing: float = 0.1  # share of each target spread over all classes
+    word_dropout: float = 0.1  # share of the training tokens replaced by <unk>
+
+    # Model
+    d_model: int = 100  # width of the model
+    layers: int = 4  # encoder layers
+    heads: int = 5  # attention heads; must divide d_model
+    d_ff: int = 2048  # width inside the feed-forward network
+    dropout: float = 0.1  # on embeddings, sub-layers and the pooled vector
+    norm: Literal["post", "pre"] = "pre"  # LayerNorm after each residual, or before each sub-layer
+    attention: Literal["written", "fused"] = "fused"  # as in the paper, or torch's fused kernel
+    use_positions: bool = True  # add sinusoidal positions
+    vectors: str = "auto"  # auto, glove, none, or a file in GloVe's format
+    train_embedding: bool = True  # train the word vectors too
+
+    # Text
+    tokenizer: TokenizerName = "basic_english"  # words = punctuation deleted; subword = pieces
+    min_frequency: int = 1  # rarer words of the training split become <unk>
+    max_size: int = 0  # largest vocabulary; 0 = no limit
+    max_len: int = 128  # tokens kept of each text
+    val_share: float = 0.05  # of the training rows, held out to choose the best epoch
+    csv: str = ""  # your own training file instead of AG News
+    csv_test: str = ""  # its test file; empty = a tenth of --csv
+    label_column: str = ""  # its header's name for the label; empty = no header, label first
+    text_columns: str = ""  # its header's names for the text, comma-separated; empty = all others
+
+    def __post_init__(self) -> None:
+        for name, value in PUBLISHED.items() if self.form == "published" else ():
+            if getattr(self, name) == getattr(type(self), name):
+                setattr(self, name, value)
+
+    def check(self) -> None:
+        super().check()
+        for name in ("d_model", "layers", "heads", "d_ff", "max_len", "min_frequency"):
+            value = getattr(self, name)
+            require(value >= 1, f"--{flag(name)} must be at least 1, not {value}")
+        require(
+            self.d_model % self.heads == 0,
+            f"--heads {self.heads} must divide --d-model {self.d_model}",
+        )
+        for name in ("dropout", "word_dropout", "label_smoothing"):
+            value = getattr(self, name)
+            require(0 <= value < 1, f"--{flag(name)} must lie in 0 <= x < 1, not {value}")
+        require(
+            0 < self.val_share <= 0.5, f"--val-share must lie in 0 < x <= 0.5, not {self.val_share}"
+        )
+        require(self.max_size == 0 or self.max_size > 2, "--max-size must be 0 or above 2")
+        require(self.embedding_lr > 0, f"--embedding-lr must be above 0, not {self.embedding_lr}")
+        require(bool(self.csv) or not self.csv_test, "--csv-test needs --csv, the training file")
+
+
+def make_step(config: Config) -> training.Step:
+    """Cross-entropy; on training batches with smoothed labels and dropped words."""
+
+    def step(model: nn.Module, batch: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, int, dict]:
+        ids, lengths, labels = batch  # (batch, tokens), (batch,), (batch,)
+        smoothing = 0.0
+        if model.training:
+            smoothing = config.label_smoothing
+            dropped = torch.rand(ids.shape, device=ids.device) < config.word_dropout
+            ids = ids.masked_fill(dropped & (ids != 0), UNK)
+        logits = model(ids, lengths)  # (batch, classes)
+        loss = F.cross_entropy(logits, labels, label_smoothing=smoothing)
+        return loss, len(labels), {"accuracy": (logits.argmax(1) == labels).sum()}
+
+    return step
+
+
+def make_loader(news: data.News, split: str, config: Config, device: torch.device) -> Loader:
+    """Batches (ids, lengths, labels) by length; shuffled and shared out for training only."""
+    train = split == "train"
+    tokens, labels = news.tokens[split].to(device), news.labels[split].to(device)
+    plan = buckets(news.tokens[split].lengths, config.batch_size, config.seed, shuffle=train)
+    return Loader(
+        plan, lambda rows: (*pad(tokens, rows), labels[rows.to(device)]), shard=split != "test"
+    )
+
+
+def make_model(config: Config, news: data.News, found: Any) -> TransformerClassifier:
+    return TransformerClassifier(
+        len(news.vocabulary), len(news.classes), config.d_model, config.layers, config.heads,
+        config.d_ff, config.dropout, config.norm, config.attention, config.use_positions,
+        vectors=None if found is None else found.matrix,
+        train_embedding=config.train_embedding or found is None,
+    )  # fmt: skip
+
+
+def main(config: Config) -> dict[str, Any]:
+    """Train, choose the best epoch on validation, report on test; returns the results."""
+    run = runs.start("transformer_textcls", config)
+    news = data.load(
+        data=config.data, data_dir=config.data_dir, csv_file=config.csv, csv_test=config.csv_test,
+        label_column=config.label_column, text_columns=config.text_columns,
+        tokenizer=config.tokenizer, min_frequency=config.min_frequency, max_size=config.max_size,
+        max_len=config.max_len, val_share=config.val_share,
+    )  # fmt: skip
+    run.describe_data(news.source, {split: len(rows) for split, rows in news.labels.items()})
+    found = data.find_vectors(news, config.vectors, config.data_dir, config.seed)
+    loaders = {split: make_loader(news, split, config, run.device) for split in data.SPLITS}
+    for line in data.summary(news, found, loaders["train"].plan):
+        run.print(line)
+
+    model = make_model(config, news, found).to(run.device)
+    example = pad(news.tokens["test"].to(run.device), torch.tensor([0], device=run.device))
+    run.describe_model(model, example)
+    embedding = {id(model.embedding.weight)}
+    groups = [
+        {**group, "params": [p for p in group["params"] if id(p) not in embedding]}
+        for group in training.parameter_groups(model, config.weight_decay)
+    ]
+    groups.append(
+        {
+            "params": [p for p in [model.embedding.weight] if p.requires_grad],
+            "lr": config.lr * config.embedding_lr,
+            "weight_decay": 0.0,
+        }
+    )
+    optimizer = torch.optim.AdamW(groups, lr=config.lr)
+    state = {"classes": list(news.classes), **news.vocabulary.state()}
+    checkpoints.write_text(run.folder / "vocabulary.json", json.dumps(state))
+    history = training.fit(
+        model, loaders["train"], loaders["val"], make_step(config), optimizer, config, run,
+        monitor="val_accuracy", mode="max",
+    )  # fmt: skip
+
+    logits = training.predict(model, loaders["test"], lambda model, batch: model(*batch[:2]))
+    probabilities = original_order(loaders["test"].plan, logits.softmax(1))
+    report = metrics.classification(news.labels["test"], probabilities, news.classes)
+    for name, row in report["per_class"].items():
+        run.print(
+            f"{name:<12} precision {row['precision']:.3f}  recall {row['recall']:.3f}  "
+            f"F1 {row['f1']:.3f}  {row['support']:,} texts"
+        )
+    run.print("most confident mistakes:")
+    for line in inspection.confident_mistakes(news, probabilities):
+        run.print(f"  {line}")
+    run.save_plot(plots.curves({"model": history.rows}, ("loss", "accuracy")), "curves.png")
+    run.save_plot(plots.confusion(report["confusion"], news.classes), "confusion.png")
+    run.save_plot(inspection.attention_picture(model, news), "attention.png")
+    return run.finish(
+        {
+            "test_accuracy": report["accuracy"],
+            "macro_f1": report["macro_f1"],
+            "val_accuracy": history.best["val_accuracy"],
+        },
+        baselines.evaluate(news, found),
+        {"published goal": {"test_accuracy": 0.80}},
+        {"per_class": report["per_class"], "confusion": report["confusion"]},
+    )
+
+
+if __name__ == "__main__":
+    cli(Config, main)

@@ -85,7 +85,7 @@ def fit(
 
     Raises:
         UserError: the loss became NaN or infinite, or a checkpoint does not fit.
-        Stopped: SIGTERM came, or SIGINT before this fit began.
+        Stopped: SIGTERM came, or SIGINT before the first epoch was validated.
     """
     run.stop.raise_if_stopped()
     steps = min(len(train_loader), config.limit_batches or len(train_loader))
@@ -107,7 +107,10 @@ def fit(
                 scheduler.step(row.get(monitor, row["train_loss"]))
             progress.close_epoch(row, monitor if val_loader is not None else None, mode)
         progress.end()
-    run.stop.raise_if_terminated()
+    if progress.history.rows:
+        run.stop.raise_if_terminated()
+    else:
+        run.stop.raise_if_stopped()
     return progress.history
 
 

@@ -53,15 +53,19 @@ class Scaler:
     centre: np.ndarray
     scale: np.ndarray
 
+    def centre_of(self, slots: np.ndarray) -> np.ndarray:
+        return self.centre[slots % len(self.centre)]
+
+    def scale_of(self, slots: np.ndarray) -> np.ndarray:
+        return self.scale[slots % len(self.scale)]
+
     def transform(self, values: np.ndarray, slots: np.ndarray) -> np.ndarray:
         """Deviations from the centre in units of the scale, (rows,); NaN stays NaN."""
-        slots = slots % len(self.centre)
-        return (values - self.centre[slots]) / self.scale[slots]
+        return (values - self.centre_of(slots)) / self.scale_of(slots)
 
     def inverse(self, scaled: np.ndarray, slots: np.ndarray) -> np.ndarray:
         """Back to the units of the series."""
-        slots = slots % len(self.centre)
-        return scaled * self.scale[slots] + self.centre[slots]
+        return scaled * self.scale_of(slots) + self.centre_of(slots)
 
 
 def load(folder: Path) -> Labelled:

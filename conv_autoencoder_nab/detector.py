@@ -36,6 +36,7 @@ from conv_autoencoder_nab.model import ConvAutoencoder, absolute_errors
 Variant = Literal["causal", "centred"]
 VARIANTS: tuple[Variant, ...] = ("causal", "centred")
 SCORING_BATCH = 1024
+# What scoring a new series depends on; all that a saved detector needs to know.
 SAVED = ("window", "channels", "kernel", "stride", "scaling", "season", "recent", "gap")
 
 
@@ -57,7 +58,6 @@ class DetectorSettings(Settings):
     # Detection
     scaling: Scaling = "profile"  # profile = by the place in the season; zscore, minmax
     season: int = 336  # rows after which the pattern repeats: a week of half-hours; 1 = none
-    score: Variant = "causal"  # causal = by past rows alone; centred = looks half a window ahead
     recent: int = 24  # rows at the window's end that a causal score averages
     rule: Rule = "quantile"  # threshold from training scores: quantile, max, pot (Pareto tail)
     rate: float = 0.001  # share of normal rows above the threshold, for quantile and pot

@@ -50,9 +50,8 @@ def series_and_alarms(
     for height, flags in enumerate(alarms.values()):
         for number, (first, last) in enumerate(events(flags, gap)):
             label = "alarms, merged" if height == number == 0 else None
-            bottom.plot(
-                times[[first, last]], [height, height], "|-", color=RED, lw=6, ms=14, label=label
-            )
+            ends = np.array([first, last])
+            bottom.plot(times[ends], [height, height], "s-", color=RED, lw=5, ms=4, label=label)
     bottom.set_yticks(range(len(alarms)), alarms)
     bottom.set(ylim=(-0.6, len(alarms) - 0.4), xlim=top.get_xlim(), xlabel="date")
     for axis in (top, bottom):
@@ -83,7 +82,7 @@ def scores_and_thresholds(
         axis.axhline(thresholds[name], color=RED, lw=1.2, label="threshold")
         if train:
             axis.axvline(times[train], color=GREY, ls="--", lw=1, label="end of training rows")
-        axis.set(yscale="log", ylabel=f"{name} score")
+        axis.set(yscale="log", ylabel=f"{name} score", xlim=(times[0], times[-1]))
         date_axis(axis)
     axes[-1, 0].set_xlabel("date")
     handles, labels = axes[0, 0].get_legend_handles_labels()
@@ -92,32 +91,40 @@ def scores_and_thresholds(
     return figure
 
 
-def restorations(days: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]], unit: str) -> Figure:
-    """For each named window: times, values and the ensemble's restoration."""
-    figure, axes = plots.figure(1, len(days), width=5.5 * len(days), height=4)
-    for axis, (name, (times, values, restored)) in zip(axes[0], days.items(), strict=True):
-        axis.fill_between(times, values, restored, color=plots.COLOURS[4], alpha=0.4, label="error")
-        axis.plot(times, values, color=BLUE, lw=1.6, label="series")
-        axis.plot(times, restored, color=RED, lw=1.2, ls="--", label="restored")
-        axis.set(title=name, ylabel=unit, xlabel="time")
-        axis.set_ylim(bottom=0)
-        date_axis(axis)
+def restorations(shown: dict[str, tuple[np.ndarray, ...]], unit: str) -> Figure:
+    """For each named window its times, values, the ensemble's restoration and scaled errors."""
+    figure, axes = plots.figure(2, len(shown), width=5.5 * len(shown), height=5.5)
+    for column, (name, (times, values, restored, errors)) in enumerate(shown.items()):
+        top, bottom = axes[:, column]
+        top.plot(times, values, color=BLUE, lw=1.6, label="series")
+        top.plot(times, restored, color=RED, lw=1.2, ls="--", label="restored")
+        top.set(title=name, ylabel=unit if column == 0 else "")
+        top.set_ylim(0, max(np.nanmax(each[1]) for each in shown.values()) * 1.05)
+        bottom.fill_between(times, 0, errors, color=plots.COLOURS[4], lw=0)
+        bottom.set(ylabel="error, in scales of the hour" if column == 0 else "", xlabel="time")
+        bottom.set_ylim(0, max(np.nanmax(each[3]) for each in shown.values()) * 1.05)
+        date_axis(top)
+        date_axis(bottom)
     axes[0, 0].legend(frameon=False)
     return figure
 
 
-def histogram(groups: dict[str, np.ndarray], threshold: float, name: str) -> Figure:
-    """How the scores of each group of rows are spread, as shares, on log axes."""
-    figure, axes = plots.figure(width=7, height=4)
-    axis = axes[0, 0]
-    known = {label: scores[np.isfinite(scores)] for label, scores in groups.items()}
-    everything = np.concatenate(list(known.values()))
-    bins = np.geomspace(everything[everything > 0].min(), everything.max(), 60)
-    for label, scores in known.items():
-        weights = np.full(len(scores), 1 / max(len(scores), 1))
-        axis.hist(scores, bins=bins, weights=weights, histtype="step", lw=1.8, label=label)
-    axis.axvline(threshold, color="black", ls="--", lw=1.2, label="threshold")
-    axis.set(xscale="log", yscale="log", xlabel=f"{name} score (1 = a normal row)")
-    axis.set(ylabel="share of the rows", title="Spread of the scores")
-    axis.legend(frameon=False)
+def histograms(
+    scores: dict[str, np.ndarray], groups: dict[str, np.ndarray], thresholds: dict[str, float]
+) -> Figure:
+    """How the scores of each group of rows (given as masks) are spread, on log axes."""
+    figure, axes = plots.figure(1, len(scores), width=5.5 * len(scores), height=4.2)
+    for axis, (name, values) in zip(axes[0], scores.items(), strict=True):
+        known = np.isfinite(values) & (values > 0)
+        bins = np.geomspace(values[known].min(), values[known].max(), 60)
+        for label, rows in groups.items():
+            own = values[known & rows]
+            weights = np.full(len(own), 1 / max(len(own), 1))
+            axis.hist(own, bins=bins, weights=weights, histtype="step", lw=1.6, label=label)
+        axis.axvline(thresholds[name], color="black", ls="--", lw=1.2, label="threshold")
+        axis.set(xscale="log", yscale="log", xlabel=f"{name} score (1 = a normal row)")
+    axes[0, 0].set_ylabel("share of the rows")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
+    figure.suptitle("Spread of the scores")
     return figure

@@ -1,15 +1,15 @@
 """Find what is unusual in the taxi rides of New York with a convolutional autoencoder.
 
     python conv_autoencoder_nab/train.py                      # the README's result
-    python conv_autoencoder_nab/train.py --score centred      # may look half a window ahead
-    python conv_autoencoder_nab/train.py --scaling zscore --members 1   # as commonly published
+    python conv_autoencoder_nab/train.py --scaling zscore --members 1   # the usual way
     python conv_autoencoder_nab/train.py --data sample --epochs 5       # in seconds, no download
 
-Labels place the split (the rows before the first labelled window train and validate) and evaluate
+Labels place the split (the rows before the first labelled window train and validate) and judge
 the alarms; they are used for nothing else.
 """
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,13 +37,12 @@ from conv_autoencoder_nab.detector import (
 from conv_autoencoder_nab.evaluation import evaluate, labels_of, threshold
 from conv_autoencoder_nab.nab_scoring import PUBLISHED_NYC_TAXI
 
-COMPARED = ("nab_score", "windows_found", "false_alarms", "event_f1", "pr_auc")
-COMPARED_OTHER = ("nab_score", "windows_found", "false_alarms")
+COMPARED = ("nab_score", "windows_found", "false_alarms", "event_f1", "roc_auc", "pr_auc")
 
 
 @dataclass
 class Config(DetectorSettings):
-    """Everything is shared with predict.py: see detector.py."""
+    """Every setting is shared with predict.py: see detector.py."""
 
 
 def main(config: Config) -> dict[str, Any]:
@@ -51,61 +50,45 @@ def main(config: Config) -> dict[str, Any]:
     run = runs.start("conv_autoencoder_nab", config)
     source = obtain(data.DATASET, config.data, config.data_dir)
     labelled = data.load(source.folder)
-    series, values, windows = labelled.series, labelled.values, labelled.windows
-    parts = data.split(windows[0][0])
-    run.describe_data(
-        source,
-        {
-            "training rows": parts.train,
-            "validation rows": parts.normal - parts.train,
-            "test rows": len(values) - parts.normal,
-            "labelled windows": len(windows),
-        },
-    )
-    for note in series.notes:
+    parts = data.split(labelled.windows[0][0])
+    counts = {
+        "training rows": parts.train,
+        "validation rows": parts.normal - parts.train,
+        "test rows": len(labelled.values) - parts.normal,
+        "labelled windows": len(labelled.windows),
+    }
+    run.describe_data(source, counts)
+    for note in labelled.series.notes:
         run.print(f"          {note}")
     run.describe_model(make_model(config), (torch.zeros(1, config.window),))
 
-    detector, scores, histories = fit_detector(series, values, parts, config, run)
-    found = {
-        variant: judge(scores[variant], detector.thresholds[variant], labelled, parts, config)
+    detector, scores, histories = fit_detector(labelled.series, labelled.values, parts, config, run)
+    metrics = {
+        variant: {
+            **judge(scores[variant], detector.thresholds[variant], labelled, parts, config),
+            "threshold": detector.thresholds[variant],
+        }
         for variant in VARIANTS
     }
-    classical = baselines.scores(
-        values,
-        data.seasonal_slots(series, config.season),
-        parts,
-        window=config.window,
-        recent=config.recent,
-        season=config.season,
-        seed=config.seed,
-    )
-    compared = {}
-    for name, by_variant in classical.items():
-        figures_of = {}
-        for variant, each in by_variant.items():
-            known = each[training_rows(parts, config.window, variant)]
-            level = threshold(known, config.rule, config.rate)
-            figures_of[variant] = judge(each, level, labelled, parts, config)
-        compared[name] = report(figures_of, config.score, COMPARED, COMPARED_OTHER)
-
     if run.is_main:
         detector.save(run.folder / "detector.pt")
         draw(run, labelled, parts, detector, scores, config)
-        members = {f"member {i}": h.rows for i, h in enumerate(histories, start=1)}
-        run.save_plot(plots.curves(members), "curves.png")
+        members = {f"member {i}": history.rows for i, history in enumerate(histories, start=1)}
+        curves = plots.curves(members)
+        curves.axes[0].set_yscale("log")
+        run.save_plot(curves, "curves.png")
     return run.finish(
-        report(found, config.score) | {"threshold": detector.thresholds[config.score]},
-        compared,
+        metrics,
+        judge_baselines(labelled, parts, config),
         {name: {"nab_score": score} for name, score in PUBLISHED_NYC_TAXI.items()},
-        {"published_note": "online, one threshold for all of NAB's files: not like for like"},
+        {"published": "online, one threshold for the whole of NAB: not like for like"},
     )
 
 
 def judge(
     scores: np.ndarray, level: float, labelled: data.Labelled, parts: data.Parts, config: Config
 ) -> dict[str, float]:
-    """All figures of one score and threshold."""
+    """All figures of one score and its threshold."""
     return evaluate(
         scores,
         level,
@@ -116,17 +99,28 @@ def judge(
     )
 
 
-def report(
-    found: dict[Variant, dict[str, float]],
-    chosen: Variant,
-    names: tuple[str, ...] = (),
-    other_names: tuple[str, ...] = (),
-) -> dict[str, float]:
-    """The chosen variant's figures by their names, the other's with its own name before them."""
-    (other,) = (variant for variant in VARIANTS if variant != chosen)
-    own = {key: value for key, value in found[chosen].items() if not names or key in names}
-    rest = {k: v for k, v in found[other].items() if not other_names or k in other_names}
-    return own | {f"{other}_{key}": value for key, value in rest.items()}
+def judge_baselines(
+    labelled: data.Labelled, parts: data.Parts, config: Config
+) -> dict[str, Mapping[str, float]]:
+    """The figures of each baseline and variant, by the same threshold rule as the network."""
+    classical = baselines.scores(
+        labelled.values,
+        data.seasonal_slots(labelled.series, config.season),
+        parts,
+        window=config.window,
+        recent=config.recent,
+        season=config.season,
+        seed=config.seed,
+    )
+    judged = {}
+    for name, by_variant in classical.items():
+        for variant, scores in by_variant.items():
+            known = scores[training_rows(parts, config.window, variant)]
+            level = threshold(known, config.rule, config.rate)
+            found = judge(scores, level, labelled, parts, config)
+            title = f"{name}, {variant}" if len(by_variant) > 1 else name
+            judged[title] = {key: found[key] for key in COMPARED}
+    return judged
 
 
 def draw(
@@ -137,41 +131,39 @@ def draw(
     scores: dict[Variant, np.ndarray],
     config: Config,
 ) -> None:
-    """Save the plots of the series, the scores and two restored windows."""
+    """Save the plots: the series and its alarms, the scores, their spread, two restored windows."""
     times, values = labelled.series.times.to_numpy(), labelled.values
-    alarms = {name: np.nan_to_num(scores[name]) > detector.thresholds[name] for name in VARIANTS}
+    levels, unit = detector.thresholds, "passengers in half an hour"
+    alarms = {name: np.nan_to_num(scores[name]) > levels[name] for name in VARIANTS}
     marks = {"windows": labelled.windows, "train": parts.train}
-    unit = "passengers in half an hour"
-    run.save_plot(
-        figures.series_and_alarms(times, values, alarms, gap=config.gap, unit=unit, **marks),
-        "series.png",
-    )
-    run.save_plot(
-        figures.scores_and_thresholds(times, scores, detector.thresholds, **marks), "scores.png"
-    )
-    own = scores[config.score]
+    whole = figures.series_and_alarms(times, values, alarms, gap=config.gap, unit=unit, **marks)
+    run.save_plot(whole, "series.png")
+    run.save_plot(figures.scores_and_thresholds(times, scores, levels, **marks), "scores.png")
+
     inside = labels_of(labelled.windows, len(values))
+    row = np.arange(len(values))
     groups = {
-        "training rows": own[: parts.train],
-        "validation rows": own[parts.train : parts.normal],
-        "test rows outside the windows": own[parts.normal :][~inside[parts.normal :]],
-        "test rows in labelled windows": own[inside],
+        "training rows": row < parts.train,
+        "validation rows": (row >= parts.train) & (row < parts.normal),
+        "test rows outside the windows": (row >= parts.normal) & ~inside,
+        "test rows in labelled windows": inside,
     }
-    run.save_plot(
-        figures.histogram(groups, detector.thresholds[config.score], config.score), "histogram.png"
-    )
+    run.save_plot(figures.histograms(scores, groups, levels), "histogram.png")
+
     slots = data.seasonal_slots(labelled.series, config.season)
-    centred = scores["centred"]
-    validation = np.arange(parts.train, parts.normal - config.window) + config.window // 2
-    typical = validation[np.argsort(centred[validation])[len(validation) // 2]]
-    strangest = int(np.nanargmax(np.where(inside, centred, np.nan)))
-    days = {}
-    for name, middle in (("A normal window", typical), ("An anomalous window", strangest)):
+    causal = scores["causal"]
+    calm = np.argsort(np.where(groups["validation rows"], causal, np.nan))
+    typical = calm[np.count_nonzero(groups["validation rows"]) // 2]
+    strangest = np.nanargmax(np.where(inside, causal, np.nan))
+    shown = {}
+    for name, last in (("A normal window", typical), ("An anomalous window", strangest)):
+        middle = int(last) - config.recent // 2
         first = min(max(middle - config.window // 2, 0), len(values) - config.window)
         rows = slice(first, first + config.window)
         restored = detector.restore(values[rows], slots[rows])
-        days[name] = (times[rows], values[rows], restored)
-    run.save_plot(figures.restorations(days, unit), "restored.png")
+        errors = np.abs(restored - values[rows]) / detector.scaler.scale_of(slots[rows])
+        shown[name] = (times[rows], values[rows], restored, errors)
+    run.save_plot(figures.restorations(shown, unit), "restored.png")
 
 
 if __name__ == "__main__":

@@ -109,6 +109,15 @@ def seasonal_slots(series: Series, season: int) -> np.ndarray:
     return (since // series.spacing.to_timedelta64()).astype(np.int64) % season
 
 
+def choose_season(series: Series, train: int) -> int:
+    """The rows of a week, else of a day, else 1: what `train` rows hold often enough."""
+    for hours in (7 * 24, 24):
+        season = round(hours * 3600 / series.spacing.total_seconds())
+        if 1 < season <= train // SEASONS_MIN:
+            return season
+    return 1
+
+
 def fit_scaler(kind: Scaling, values: np.ndarray, slots: np.ndarray, season: int) -> Scaler:
     """Centre and scale of the training rows given; of nothing else.
 

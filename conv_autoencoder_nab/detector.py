@@ -44,8 +44,9 @@ SAVED = ("window", "channels", "kernel", "stride", "scaling", "season", "recent"
 class DetectorSettings(Settings):
     """What training and prediction share."""
 
-    epochs: int = 40  # passes over the training windows
-    batch_size: int = 64  # windows a step
+    epochs: int = 30  # passes over the training windows
+    batch_size: int = 128  # windows a step
+    lr: float = 2e-3  # learning rate
 
     # Model
     window: int = 96  # rows of a window: two days of half-hours
@@ -65,12 +66,13 @@ class DetectorSettings(Settings):
 
     def check(self) -> None:
         super().check()
-        for name in ("window", "kernel", "stride", "members", "season", "recent"):
+        for name in ("window", "kernel", "stride", "members", "recent"):
             value = getattr(self, name)
             require(value >= 1, f"--{name} must be at least 1, not {value}")
         require(min(self.channels) >= 1, f"--channels must be at least 1, not {self.channels}")
         require(0 <= self.dropout < 1, f"--dropout must lie in 0 <= p < 1, not {self.dropout}")
         require(0 < self.rate < 1, f"--rate must lie between 0 and 1, not {self.rate}")
+        require(self.season >= 0, f"--season must not be negative, and is {self.season}")
         require(self.gap >= 0, f"--gap must not be negative, and is {self.gap}")
         require(
             self.recent <= self.window,

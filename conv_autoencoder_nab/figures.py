@@ -9,8 +9,6 @@ from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 
-from conv_autoencoder_nab.evaluation import events
-
 BLUE, RED, GREEN, GREY = plots.COLOURS[0], plots.COLOURS[1], plots.COLOURS[2], "#999999"
 
 
@@ -32,28 +30,27 @@ def date_axis(axis: Axes) -> None:
 def series_and_alarms(
     times: np.ndarray,
     values: np.ndarray,
-    alarms: dict[str, np.ndarray],
+    found: dict[str, list[tuple[int, int]]],
     *,
-    gap: int,
     windows: Sequence[tuple[int, int]] = (),
     train: int = 0,
     unit: str = "value",
 ) -> Figure:
-    """The whole series, its labelled windows and the alarms of each detector, as events."""
+    """The whole series, its labelled windows and each detector's events: first and last row."""
     figure, axes = plots.figure(2, 1, width=11, height=5)
     figure.get_layout_engine().set(h_pad=0.08)
     top, bottom = axes[:, 0]
     shade(top, times, windows)
     top.plot(times, values, lw=0.5, color=BLUE)
-    top.set(ylabel=unit, title="The series, its labelled windows and the alarms")
+    top.set(ylabel=unit, title="The series and the alarms")
     shade(bottom, times, windows)
-    for height, flags in enumerate(alarms.values()):
-        for number, (first, last) in enumerate(events(flags, gap)):
+    for height, its_events in enumerate(found.values()):
+        for number, (first, last) in enumerate(its_events):
             label = "alarms, merged" if height == number == 0 else None
             ends = np.array([first, last])
             bottom.plot(times[ends], [height, height], "s-", color=RED, lw=5, ms=4, label=label)
-    bottom.set_yticks(range(len(alarms)), alarms)
-    bottom.set(ylim=(-0.6, len(alarms) - 0.4), xlim=top.get_xlim(), xlabel="date")
+    bottom.set_yticks(range(len(found)), found)
+    bottom.set(ylim=(-0.6, len(found) - 0.4), xlim=top.get_xlim(), xlabel="date")
     for axis in (top, bottom):
         date_axis(axis)
         if train:

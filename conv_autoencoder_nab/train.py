@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from common import plots, runs
 from common.config import cli
 from common.downloads import obtain
+from common.errors import require
 from common.runs import Run
 
 import numpy as np
@@ -34,7 +35,7 @@ from conv_autoencoder_nab.detector import (
     make_model,
     training_rows,
 )
-from conv_autoencoder_nab.evaluation import evaluate, labels_of, threshold
+from conv_autoencoder_nab.evaluation import evaluate, events, labels_of, threshold
 from conv_autoencoder_nab.nab_scoring import PUBLISHED_NYC_TAXI
 
 COMPARED = ("nab_score", "windows_found", "false_alarms", "event_f1", "roc_auc", "pr_auc")
@@ -43,6 +44,10 @@ COMPARED = ("nab_score", "windows_found", "false_alarms", "event_f1", "roc_auc",
 @dataclass
 class Config(DetectorSettings):
     """Every setting is shared with predict.py: see detector.py."""
+
+    def check(self) -> None:
+        super().check()
+        require(self.season >= 1, "--season must be at least 1 (no season) here")
 
 
 def main(config: Config) -> dict[str, Any]:
@@ -134,9 +139,9 @@ def draw(
     """Save the plots: the series and its alarms, the scores, their spread, two restored windows."""
     times, values = labelled.series.times.to_numpy(), labelled.values
     levels, unit = detector.thresholds, "passengers in half an hour"
-    alarms = {name: np.nan_to_num(scores[name]) > levels[name] for name in VARIANTS}
+    found = {v: events(np.nan_to_num(scores[v]) > levels[v], config.gap) for v in VARIANTS}
     marks = {"windows": labelled.windows, "train": parts.train}
-    whole = figures.series_and_alarms(times, values, alarms, gap=config.gap, unit=unit, **marks)
+    whole = figures.series_and_alarms(times, values, found, unit=unit, **marks)
     run.save_plot(whole, "series.png")
     run.save_plot(figures.scores_and_thresholds(times, scores, levels, **marks), "scores.png")
 

@@ -116,7 +116,7 @@ def parse(config_class: type[C], arguments: list[str]) -> C:
                 new == old or name in RESUME_FREE,
                 f"--{flag(name)} cannot change on resuming: the run has {old}, not {new}",
             )
-        config = given
+        config = dataclasses.replace(given, resume=saved.resume)
     config.check()
     return config
 

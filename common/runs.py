@@ -6,8 +6,8 @@ unless `--resume` goes on with one.
 """
 
 import dataclasses
+import inspect
 import json
-import sys
 import time
 from collections.abc import Mapping
 from datetime import datetime
@@ -244,7 +244,7 @@ def saved_config(config_class: type[C], config: C) -> C:
     Raises:
         SettingError: no such run, or its settings are of another version of the script.
     """
-    project = Path(sys.modules[config_class.__module__].__file__ or "").resolve().parent.name
+    project = Path(inspect.getfile(config_class)).resolve().parent.name
     folder = resumed_folder(project, config)
     saved = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     known = {field.name: field for field in dataclasses.fields(config_class)}

@@ -11,6 +11,7 @@ setting's value and `{variant}` for the name of one of several sets of figures t
 import argparse
 import hashlib
 import importlib
+import inspect
 import itertools
 import json
 import sys
@@ -61,7 +62,7 @@ def run_point(main: Callable[[Any], dict[str, Any]], config: Settings) -> dict[s
 
     computed = {k: v for k, v in vars(config).items() if k not in RESUME_FREE}
     digest = hashlib.sha256(json.dumps(computed, sort_keys=True).encode()).hexdigest()[:10]
-    project = Path(sys.modules[main.__module__].__file__ or "").parent.name
+    project = Path(inspect.getfile(main)).parent.name
     earlier = sorted(runs.project_folder(project, config).glob(f"*-{digest}/config.json"))
     if earlier:
         folder = earlier[-1].parent

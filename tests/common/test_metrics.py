@@ -1,0 +1,41 @@
+"""Metrics against brute force, short last batches included."""
+
+from common.metrics import Sums, classification
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+@given(st.lists(st.lists(st.floats(-100, 100, width=32), min_size=1, max_size=9), min_size=1))
+def test_sums_over_ragged_batches_equal_the_whole(batches):
+    sums = Sums(torch.device("cpu"))
+    for batch in batches:
+        values = torch.tensor(batch, dtype=torch.float64)
+        sums.add_step(values.mean(), len(batch), {"positive": (values > 0).sum()})
+    together = np.concatenate(batches)
+    means = sums.means()
+    assert means["loss"] == pytest.approx(together.mean(), abs=1e-9)
+    assert means["positive"] == pytest.approx((together > 0).mean())
+
+
+def test_the_famous_wrong_mean():
+    # 64 right, then a last batch of one wrong: the error is 1/65, not 1/2
+    sums = Sums(torch.device("cpu"))
+    sums.add_step(torch.tensor(0.0), 64, {"wrong": 0})
+    sums.add_step(torch.tensor(0.0), 1, {"wrong": 1})
+    assert sums.means()["wrong"] == pytest.approx(1 / 65)
+
+
+def test_classification_counts_by_hand():
+    labels = [0, 0, 0, 1, 1, 2]
+    predicted = [0, 0, 1, 1, 2, 2]
+    report = classification(labels, np.eye(4)[predicted], ["a", "b", "c", "never"])
+    assert report["accuracy"] == pytest.approx(4 / 6)
+    assert report["confusion"] == [[2, 1, 0, 0], [0, 1, 1, 0], [0, 0, 1, 0], [0, 0, 0, 0]]
+    f1 = [2 * 1 * (2 / 3) / (1 + 2 / 3), 0.5, 2 * 0.5 / 1.5]
+    assert report["macro_f1"] == pytest.approx(np.mean(f1))  # "never" does not occur
+    assert report["per_class"]["never"]["support"] == 0
+    assert report["per_class"]["a"]["recall"] == pytest.approx(2 / 3)

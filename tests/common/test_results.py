@@ -1,0 +1,92 @@
+"""Records of real runs only, and README tables that follow from them."""
+
+import copy
+import json
+
+from common import results
+from common.errors import UserError
+
+import pytest
+
+RUN = {
+    "project": "toy",
+    "finished": True,
+    "data": "real",
+    "dataset": {"name": "set"},
+    "settings": {"lr": 0.1, "seed": 0, "out": "somewhere", "data": "auto"},
+    "seed": 0,
+    "metrics": {"test_accuracy": 0.9, "train_seconds": 10.0},
+    "baselines": {"SVM": {"test_accuracy": 0.8}},
+    "published": {"test_accuracy": 0.85},
+    "models": {},
+    "hardware": "2 cores",
+    "versions": {},
+    "seconds": 12.0,
+    "date": "2026-01-02T03:04:05+00:00",
+}
+
+
+def run(**changes):
+    return {**copy.deepcopy(RUN), **changes}
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "RESULTS", tmp_path)
+    return tmp_path
+
+
+def test_a_record_is_mean_and_spread_over_seeds(folder):
+    other = run(seed=1, metrics={"test_accuracy": 0.92, "train_seconds": 12.0})
+    results.add("toy", "default", [RUN, other])
+    (record,) = json.loads((folder / "toy.json").read_text())["records"]
+    assert record["seeds"] == [0, 1]
+    accuracy = record["metrics"]["test_accuracy"]
+    assert accuracy["mean"] == pytest.approx(0.91)
+    assert accuracy["std"] == pytest.approx(0.01 * 2**0.5)
+    assert record["settings"] == {"lr": 0.1}  # neither the seed nor where it ran
+
+
+def test_a_record_of_the_same_name_is_replaced():
+    results.add("toy", "default", [RUN])
+    results.add("toy", "other", [RUN])
+    results.add("toy", "default", [run(seed=7)])
+    assert [(r["name"], r["seeds"]) for r in results.read("toy")] == [
+        ("other", [0]),
+        ("default", [7]),
+    ]
+
+
+@pytest.mark.parametrize("change", [{"data": "sample"}, {"finished": False}])
+def test_samples_and_stopped_runs_are_no_results(change):
+    with pytest.raises(UserError, match="is no result"):
+        results.add("toy", "default", [RUN, run(**change)])
+
+
+def test_tables_and_values_are_made_anew():
+    results.add("toy", "default", [RUN, run(metrics={"test_accuracy": 0.92})])
+    text = (
+        'Ours: <!-- table toy records="default" metrics="test_accuracy" -->stale<!-- end -->\n'
+        "We reach <!-- value toy default test_accuracy -->1<!-- end --> against "
+        "<!-- value toy default test_accuracy SVM -->1<!-- end -->."
+    )
+    made = results.filled(text)
+    assert "| **default** (2 seeds) | 91.00 ± 1.41 |" in made
+    assert "| baseline: SVM | 80.00 |" in made
+    assert "| published | 85.00 |" in made
+    assert "stale" not in made
+    assert "-->91.00 ± 1.41<!-- end --> against" in made
+    assert results.filled(made) == made
+
+
+def test_variants_are_recorded_apart():
+    nested = {"causal": {"nab_score": 93.0}, "centred": {"nab_score": 97.0}, "train_seconds": 5.0}
+    results.add("toy", "centred", [run(metrics=nested)], variant="centred")
+    metrics = results.record("toy", "centred")["metrics"]
+    assert metrics["nab_score"]["mean"] == 97.0
+    assert metrics["train_seconds"]["mean"] == 5.0
+
+
+def test_an_unknown_record_is_named():
+    with pytest.raises(UserError, match="no record named ghost"):
+        results.filled("<!-- value toy ghost test_accuracy --><!-- end -->")

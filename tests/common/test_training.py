@@ -9,15 +9,15 @@ import sys
 import time
 from pathlib import Path
 
-import pytest
-import torch
-from torch import nn
-
 from common import checkpoints, runs, training
 from common.batches import tensor_loader
 from common.config import Settings
 from common.errors import UserError
 from common.signals import Stopped
+
+import pytest
+import torch
+from torch import nn
 
 TOY = Path(__file__).with_name("toy_project") / "train.py"
 TIMES = {"seconds", "samples_per_second"}

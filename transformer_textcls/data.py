@@ -10,12 +10,12 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from common import text, vectors
-from common.batches import Plan
 from common.downloads import DataSet, RemoteFile, Source, data_root, obtain
 from common.errors import UserError
-from common.ragged import Ragged, cached, fingerprint, padding_share
+from common.ragged import Ragged, cached, fingerprint
 
 import numpy as np
 import torch
@@ -24,6 +24,19 @@ from torch import Tensor
 from transformer_textcls import sample
 
 CLASSES = ("World", "Sports", "Business", "Sci/Tech")
+# The arguments of `load` that are settings of a run.
+SETTINGS = (
+    "data",
+    "data_dir",
+    "csv_test",
+    "label_column",
+    "text_columns",
+    "tokenizer",
+    "min_frequency",
+    "max_size",
+    "max_len",
+    "val_share",
+)
 SPLITS = ("train", "val", "test")
 TEST_SHARE = 0.1  # of a user's CSV that comes without a test file
 SPLIT_SEED = 0  # one split for all runs, whatever their seed
@@ -86,47 +99,28 @@ def load(
     if csv_file:
         files = [Path(name).expanduser() for name in (csv_file, csv_test) if name]
         source = Source(files[0].name, "real", files[0].parent, fingerprint(_existing(files))[:16])
+        names = None
     else:
         source = obtain(AG_NEWS, data, data_dir)
         files = [source.folder / name for name in AG_NEWS.needs]
+        names = {str(number): name for number, name in enumerate(CLASSES, start=1)}
     tables = [read_table(path, label_column, text_columns) for path in files]
-    names = None if csv_file else {str(i): name for i, name in enumerate(CLASSES, start=1)}
     classes, labels = number_labels(tables, files, names)
     rows = split_rows(labels, val_share)
     texts = [line for table in tables for line in table.texts]
-    if source.kind == "real" and not csv_file and len(tables[0].texts) != FULL_TRAIN:
-        part = f"{len(tables[0].texts):,} of {FULL_TRAIN:,} training rows"
-        source = dataclasses.replace(source, note=part)
+    rows_read = len(tables[0].texts)
+    if source.kind == "real" and not csv_file and rows_read != FULL_TRAIN:
+        note = f"{rows_read:,} of {FULL_TRAIN:,} training rows"
+        source = dataclasses.replace(source, note=note)
 
-    settings = {
+    cache = data_root(data_dir) / "cache"
+    key = {
         "files": fingerprint(files),
-        "tokenizer": tokenizer,
-        "min_frequency": min_frequency,
-        "max_size": max_size,
         "columns": [label_column, text_columns],
         "val_share": val_share,
     }
-
-    def build() -> dict[str, np.ndarray | list[str]]:
-        vocabulary, tokens = text.prepare(
-            texts,
-            rows["train"],
-            tokenizer=tokenizer,
-            min_frequency=min_frequency,
-            max_size=max_size,
-        )
-        state = vocabulary.state()
-        return {
-            "words": state["words"],
-            "subword": [state["subword"]],
-            "tokens": tokens.tokens.numpy(),
-            "offsets": tokens.offsets.numpy(),
-        }
-
-    cache = data_root(data_dir) / "cache"
-    held = cached(cache, "news", settings, build)
-    vocabulary = text.Vocabulary(held["words"], tokenizer, held["subword"][0])
-    tokens = Ragged(torch.from_numpy(held["tokens"]), torch.from_numpy(held["offsets"]))
+    how = {"tokenizer": tokenizer, "min_frequency": min_frequency, "max_size": max_size}
+    vocabulary, tokens = _tokenised(texts, rows["train"], cache, key, how)
     tokens, all_labels = tokens.truncated(max_len), torch.cat(labels)
     return News(
         source,
@@ -137,6 +131,26 @@ def load(
         {split: [texts[row] for row in rows[split]] for split in SPLITS},
         cache,
     )
+
+
+def _tokenised(
+    texts: list[str], train: Tensor, cache: Path, key: dict[str, Any], how: dict[str, Any]
+) -> tuple[text.Vocabulary, Ragged]:
+    """`text.prepare`, or what it made for the same files and settings before."""
+
+    def build() -> dict[str, np.ndarray | list[str]]:
+        vocabulary, tokens = text.prepare(texts, train, **how)
+        state = vocabulary.state()
+        return {
+            "words": state["words"],
+            "subword": [state["subword"]],
+            "tokens": tokens.tokens.numpy(),
+            "offsets": tokens.offsets.numpy(),
+        }
+
+    held = cached(cache, "news", {**key, **how}, build)
+    vocabulary = text.Vocabulary(held["words"], how["tokenizer"], held["subword"][0])
+    return vocabulary, Ragged(torch.from_numpy(held["tokens"]), torch.from_numpy(held["offsets"]))
 
 
 def read_table(path: Path, label_column: str = "", text_columns: str = "") -> Table:
@@ -230,34 +244,6 @@ def find_vectors(news: News, choice: str, data_dir: str, seed: int) -> vectors.W
     if path is None:
         return None
     return vectors.for_words(path, news.vocabulary.words, news.cache, seed)
-
-
-def summary(news: News, found: vectors.WordVectors | None, plan: Plan) -> list[str]:
-    """What a reader should know of the data: classes, vocabulary, lengths, padding, vectors."""
-    size = len(news.classes)
-    counts = torch.stack([labels.bincount(minlength=size) for labels in news.labels.values()])
-    each = [
-        f"{name} {'/'.join(f'{count:,}' for count in row)}"
-        for name, row in zip(news.classes, counts.T.tolist(), strict=True)
-    ]
-    train = news.tokens["train"]
-    unknown = (news.tokens["test"].tokens == text.UNK).float().mean().item()
-    lines = [
-        f"classes   {', '.join(each)} (rows in train/val/test)",
-        f"tokens    {len(news.vocabulary):,} in the vocabulary of the training split, "
-        f"{unknown:.1%} of the test tokens unknown",
-        f"          {train.lengths.float().mean():.1f} a text, "
-        f"{padding_share(train.lengths, plan):.1%} padding in the batches",
-    ]
-    if found is None:
-        return [*lines, "vectors   none: the embedding is learnt from nothing"]
-    used = train.tokens.bincount(minlength=len(news.vocabulary))
-    types, share = found.coverage(used)
-    return [
-        *lines,
-        f"vectors   of {found.matrix.shape[1]} numbers for {types:.1%} of the words, "
-        f"{share:.1%} of the training tokens",
-    ]
 
 
 def _existing(files: Sequence[Path]) -> Sequence[Path]:

@@ -1,7 +1,10 @@
-"""What a trained classifier looks at, and where it is surely wrong."""
+"""What the data is, what a trained classifier looks at, and where it is surely wrong."""
 
 from common import plots
-from common.ragged import pad
+from common.batches import Plan
+from common.ragged import pad, padding_share
+from common.text import UNK
+from common.vectors import WordVectors
 
 import torch
 from matplotlib.figure import Figure
@@ -22,7 +25,7 @@ def attention_picture(model: TransformerClassifier, news: News) -> Figure:
     tokens = news.tokens["test"].rows(chosen).truncated(WORDS)
     device = next(model.parameters()).device
     ids, lengths = (part.to(device) for part in pad(tokens, torch.arange(len(chosen))))
-    maps = model.attention_maps(ids, lengths)[-1].mean(1).cpu()  # (texts, tokens, tokens)
+    maps = model.attention_maps(ids, lengths)[-1].mean(1).cpu().numpy()  # (texts, tokens, tokens)
     guessed = model(ids, lengths).argmax(1).tolist()
     figure, axes = plots.figure(2, 2, width=11, height=10.5)
     for axis, row, weights, length, guess in zip(
@@ -40,17 +43,56 @@ def attention_picture(model: TransformerClassifier, news: News) -> Figure:
     return figure
 
 
-def confident_mistakes(news: News, probabilities: Tensor, count: int = 6) -> list[str]:
+def summary(news: News, found: WordVectors | None, plan: Plan) -> str:
+    """What a reader should know of the data: classes, vocabulary, padding, vectors."""
+    size = len(news.classes)
+    counts = torch.stack([labels.bincount(minlength=size) for labels in news.labels.values()])
+    each = [
+        f"{name} {'/'.join(f'{count:,}' for count in row)}"
+        for name, row in zip(news.classes, counts.T.tolist(), strict=True)
+    ]
+    train = news.tokens["train"]
+    unknown = (news.tokens["test"].tokens == UNK).float().mean().item()
+    vectors = "none: the embedding is learnt from nothing"
+    if found is not None:
+        used = train.tokens.bincount(minlength=len(news.vocabulary))
+        words, tokens = found.coverage(used)
+        vectors = (
+            f"of {found.matrix.shape[1]} numbers for {words:.1%} of the words, "
+            f"{tokens:.1%} of the training tokens"
+        )
+    return (
+        f"classes   {', '.join(each)} (rows in train/val/test)\n"
+        f"tokens    {len(news.vocabulary):,} in the vocabulary of the training split, "
+        f"{unknown:.1%} of the test tokens unknown\n"
+        f"          {train.lengths.float().mean():.1f} a text, "
+        f"{padding_share(train.lengths, plan):.1%} padding in the batches\n"
+        f"vectors   {vectors}"
+    )
+
+
+def class_table(per_class: dict[str, dict[str, float]]) -> str:
+    """Precision, recall and F1 of each class, a line each."""
+    width = max(map(len, per_class))
+    return "\n".join(
+        f"{name:<{width}}  precision {row['precision']:.3f}  recall {row['recall']:.3f}  "
+        f"F1 {row['f1']:.3f}  {row['support']:,} texts"
+        for name, row in per_class.items()
+    )
+
+
+def confident_mistakes(news: News, probabilities: Tensor, count: int = 6) -> str:
     """The wrong test predictions that the model was surest of, a line each."""
     labels = news.labels["test"]
     sure, guessed = probabilities.max(1)
     wrong = (guessed != labels).nonzero()[:, 0]
     worst = wrong[sure[wrong].argsort(descending=True)][:count].tolist()
-    return [
-        f"{sure[row]:.3f} {news.classes[guessed[row]]}, truly {news.classes[labels[row]]}: "
+    lines = [
+        f"  {sure[row]:.3f} {news.classes[guessed[row]]}, truly {news.classes[labels[row]]}: "
         f"{_shortened(news.texts['test'][row])}"
         for row in worst
     ]
+    return "\n".join(["most confident mistakes:", *lines])
 
 
 def _one_of_each_class(labels: Tensor, count: int) -> list[int]:

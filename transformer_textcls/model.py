@@ -14,6 +14,8 @@ from torch.nn import functional as F
 
 Norm = Literal["post", "pre"]
 Attention = Literal["written", "fused"]
+# The arguments of TransformerClassifier that are settings of a run.
+SETTINGS = "d_model", "layers", "heads", "d_ff", "dropout", "norm", "attention", "use_positions"
 
 
 def positions(tokens: int, d_model: int, device: torch.device | str = "cpu") -> Tensor:
@@ -112,8 +114,9 @@ class EncoderLayer(nn.Module):
 class TransformerClassifier(nn.Module):
     """Embedding and positions, encoder layers, the mean over real tokens, a linear head.
 
-    vectors: float (words, size) to start the embedding from; where size is not d_model, a linear
-    map leads from one to the other. train_embedding: False leaves the embedding as it is.
+    vectors: float (words, vector_size) to start the embedding from. Where vector_size (0 means
+    d_model) is not d_model, a linear map leads from one to the other. train_embedding: False
+    leaves the embedding as it is.
     """
 
     def __init__(

@@ -7,6 +7,7 @@ python transformer_textcls/train.py --csv reviews.csv      your own: label first
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,13 +20,14 @@ from common.config import Settings, cli, flag
 from common.errors import require
 from common.ragged import buckets, original_order, pad
 from common.text import UNK, TokenizerName
+from common.vectors import WordVectors
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from transformer_textcls import baselines, data, inspection
-from transformer_textcls.model import TransformerClassifier
+from transformer_textcls.model import SETTINGS, TransformerClassifier
 
 PUBLISHED = {
     "epochs": 4, "schedule": "constant", "warmup_epochs": 0.0, "weight_decay": 0.0,
@@ -99,6 +101,11 @@ class Config(Settings):
         require(bool(self.csv) or not self.csv_test, "--csv-test needs --csv, the training file")
 
 
+def chosen(config: Config, names: Sequence[str]) -> dict[str, Any]:
+    """Some settings by name, as keyword arguments."""
+    return {name: getattr(config, name) for name in names}
+
+
 def make_step(config: Config) -> training.Step:
     """Cross-entropy; on training batches with smoothed labels and dropped words."""
 
@@ -126,64 +133,53 @@ def make_loader(news: data.News, split: str, config: Config, device: torch.devic
     )
 
 
-def make_model(config: Config, news: data.News, found: Any) -> TransformerClassifier:
+def make_model(config: Config, news: data.News, found: WordVectors | None) -> TransformerClassifier:
+    """The model; without pretrained vectors its embedding is trained, whatever the settings say."""
     return TransformerClassifier(
-        len(news.vocabulary), len(news.classes), config.d_model, config.layers, config.heads,
-        config.d_ff, config.dropout, config.norm, config.attention, config.use_positions,
+        len(news.vocabulary),
+        len(news.classes),
+        **chosen(config, SETTINGS),
         vectors=None if found is None else found.matrix,
+        vector_size=0 if found is None else found.matrix.shape[1],
         train_embedding=config.train_embedding or found is None,
-    )  # fmt: skip
+    )
+
+
+def make_optimizer(config: Config, model: TransformerClassifier) -> torch.optim.Optimizer:
+    """AdamW; a trained embedding has its own learning rate and no decay: rare words would fade."""
+    embedding = model.embedding.weight
+    groups = training.parameter_groups(model, config.weight_decay)
+    groups[0]["params"] = [p for p in groups[0]["params"] if p is not embedding]
+    if embedding.requires_grad:
+        lr = config.lr * config.embedding_lr
+        groups.append({"params": [embedding], "lr": lr, "weight_decay": 0.0})
+    return torch.optim.AdamW(groups, lr=config.lr)
 
 
 def main(config: Config) -> dict[str, Any]:
     """Train, choose the best epoch on validation, report on test; returns the results."""
     run = runs.start("transformer_textcls", config)
-    news = data.load(
-        data=config.data, data_dir=config.data_dir, csv_file=config.csv, csv_test=config.csv_test,
-        label_column=config.label_column, text_columns=config.text_columns,
-        tokenizer=config.tokenizer, min_frequency=config.min_frequency, max_size=config.max_size,
-        max_len=config.max_len, val_share=config.val_share,
-    )  # fmt: skip
+    news = data.load(csv_file=config.csv, **chosen(config, data.SETTINGS))
     run.describe_data(news.source, {split: len(rows) for split, rows in news.labels.items()})
     found = data.find_vectors(news, config.vectors, config.data_dir, config.seed)
     loaders = {split: make_loader(news, split, config, run.device) for split in data.SPLITS}
-    for line in data.summary(news, found, loaders["train"].plan):
-        run.print(line)
+    run.print(inspection.summary(news, found, loaders["train"].plan))
 
     model = make_model(config, news, found).to(run.device)
-    example = pad(news.tokens["test"].to(run.device), torch.tensor([0], device=run.device))
-    run.describe_model(model, example)
-    embedding = {id(model.embedding.weight)}
-    groups = [
-        {**group, "params": [p for p in group["params"] if id(p) not in embedding]}
-        for group in training.parameter_groups(model, config.weight_decay)
-    ]
-    groups.append(
-        {
-            "params": [p for p in [model.embedding.weight] if p.requires_grad],
-            "lr": config.lr * config.embedding_lr,
-            "weight_decay": 0.0,
-        }
-    )
-    optimizer = torch.optim.AdamW(groups, lr=config.lr)
+    run.describe_model(model, pad(news.tokens["test"].to(run.device), torch.tensor([0])))
     state = {"classes": list(news.classes), **news.vocabulary.state()}
     checkpoints.write_text(run.folder / "vocabulary.json", json.dumps(state))
     history = training.fit(
-        model, loaders["train"], loaders["val"], make_step(config), optimizer, config, run,
+        model, loaders["train"], loaders["val"], make_step(config),
+        make_optimizer(config, model), config, run,
         monitor="val_accuracy", mode="max",
     )  # fmt: skip
 
     logits = training.predict(model, loaders["test"], lambda model, batch: model(*batch[:2]))
     probabilities = original_order(loaders["test"].plan, logits.softmax(1))
     report = metrics.classification(news.labels["test"], probabilities, news.classes)
-    for name, row in report["per_class"].items():
-        run.print(
-            f"{name:<12} precision {row['precision']:.3f}  recall {row['recall']:.3f}  "
-            f"F1 {row['f1']:.3f}  {row['support']:,} texts"
-        )
-    run.print("most confident mistakes:")
-    for line in inspection.confident_mistakes(news, probabilities):
-        run.print(f"  {line}")
+    run.print(inspection.class_table(report["per_class"]))
+    run.print(inspection.confident_mistakes(news, probabilities))
     run.save_plot(plots.curves({"model": history.rows}, ("loss", "accuracy")), "curves.png")
     run.save_plot(plots.confusion(report["confusion"], news.classes), "confusion.png")
     run.save_plot(inspection.attention_picture(model, news), "attention.png")

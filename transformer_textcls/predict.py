@@ -1,0 +1,135 @@
+"""Say what a text is about.
+
+python transformer_textcls/predict.py "Oil prices rise again" "Cup final goes to penalties"
+python transformer_textcls/predict.py < headlines.txt
+"""
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from common import checkpoints, device, runs
+from common.config import ROOT
+from common.errors import UserError
+from common.ragged import pad
+from common.text import Vocabulary
+
+import torch
+import tyro
+
+from transformer_textcls.model import SETTINGS, TransformerClassifier
+
+BATCH = 256  # texts
+
+
+@dataclass
+class Prediction:
+    """One text: its most likely class, how likely, and its tokens that training never saw."""
+
+    text: str
+    label: str
+    probability: float
+    unknown: list[str]
+
+
+class Predictor:
+    """A trained run, ready for new texts."""
+
+    def __init__(self, folder: Path, place: torch.device):
+        settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        state = json.loads((folder / "vocabulary.json").read_text(encoding="utf-8"))
+        self.classes = state.pop("classes")
+        self.vocabulary = Vocabulary.from_state(state)
+        self.max_len, self.place = settings["max_len"], place
+        path = folder / "best.pt"
+        weights = checkpoints.load(path, place)["model"]
+        self.model = TransformerClassifier(
+            len(self.vocabulary),
+            len(self.classes),
+            **{name: settings[name] for name in SETTINGS},
+            vector_size=weights["embedding.weight"].shape[1],
+        )
+        checkpoints.load_weights(self.model, weights, str(path))
+        self.model.to(place).eval()
+
+    @torch.no_grad()
+    def __call__(self, texts: Sequence[str]) -> list[Prediction]:
+        tokens = self.vocabulary.encode(texts).truncated(self.max_len).to(self.place)
+        ids, lengths = pad(tokens, torch.arange(len(texts)))
+        sure, best = self.model(ids, lengths).softmax(1).max(1)  # (texts,)
+        return [
+            Prediction(text, self.classes[label], probability, self.vocabulary.unknown(text))
+            for text, label, probability in zip(texts, best.tolist(), sure.tolist(), strict=True)
+        ]
+
+
+@dataclass
+class Config:
+    """Classify texts with a trained run."""
+
+    texts: tyro.conf.Positional[tuple[str, ...]] = ()  # the texts; none = lines of standard input
+    run: str = ""  # folder or name of a run; empty = the latest finished one
+    out: str = ""  # folder of the runs; empty = runs/ in the repository
+    device: str = "auto"  # auto, cpu, cuda, cuda:1, ...
+
+
+def find_run(name: str, out: str) -> Path:
+    """The folder of the run called `name`, or of the latest finished one.
+
+    Raises:
+        UserError: there is no such run.
+    """
+    parent = (Path(out).expanduser() if out else ROOT / "runs") / "transformer_textcls"
+    if name:
+        found = [path for path in (Path(name).expanduser(), parent / name) if path.is_dir()]
+    else:
+        found = [path for path in sorted(parent.glob("*"), reverse=True) if runs.is_finished(path)]
+    if not found:
+        raise UserError(
+            f"there is no {'run ' + name if name else 'finished run'} in {parent}: train first, "
+            "with python transformer_textcls/train.py"
+        )
+    if not (found[0] / "vocabulary.json").is_file():
+        raise UserError(f"{found[0]} is no run of transformer_textcls: name another with --run")
+    return found[0]
+
+
+def read_texts(config: Config) -> Iterator[str]:
+    """The texts of the command line, else the lines of standard input; blank ones are left out."""
+    if config.texts:
+        yield from (text for text in config.texts if text.strip())
+        return
+    for number, line in enumerate(sys.stdin.buffer, start=1):
+        try:
+            decoded = line.decode("utf-8").strip()
+        except UnicodeDecodeError as error:
+            raise UserError(f"line {number} of the input is not UTF-8: save it as UTF-8") from error
+        if decoded:
+            yield decoded
+
+
+def main(config: Config) -> list[Prediction]:
+    """Print a line for each text, and return the predictions."""
+    predictor = Predictor(find_run(config.run, config.out), device.choose(config.device))
+    texts, predictions = read_texts(config), []
+    while batch := list(islice(texts, BATCH)):
+        for made in predictor(batch):
+            unknown = f"  [unknown: {', '.join(made.unknown[:10])}]" if made.unknown else ""
+            print(f"{made.label:<12} {made.probability:.3f}  {made.text[:100]}{unknown}")
+            predictions.append(made)
+    if not predictions:
+        raise UserError("there is no text: give one in quotes, or lines on standard input")
+    return predictions
+
+
+if __name__ == "__main__":
+    try:
+        main(tyro.cli(Config))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)

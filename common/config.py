@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NoReturn, TypeVar
+from typing import Any, ClassVar, Literal, NoReturn, TypeVar
 
 from common.errors import UserError, require
 
@@ -23,9 +23,16 @@ RESUME_FREE = {"device", "data_dir", "out", "name", "resume"}
 
 @dataclass
 class Settings:
-    """What every train.py can be told; a project adds its own fields and checks."""
+    """What every train.py can be told; a project adds its own fields and checks.
+
+    A project with several published or proposed recipes lists them in RECIPES, each by the
+    defaults that it changes, and declares `recipe` again with their names.
+    """
+
+    RECIPES: ClassVar[dict[str, dict[str, Any]]] = {}
 
     # Training
+    recipe: str = ""  # a set of defaults, where a project has several
     epochs: int = 10  # passes over the training split
     batch_size: int = 64  # samples a step, over all processes
     lr: float = 1e-3  # learning rate, at its highest
@@ -50,6 +57,11 @@ class Settings:
     out: str = ""  # folder of the runs; empty = runs/ in the repository
     name: str = ""  # added to the name of the run's folder
     resume: str = ""  # a run's folder or name, to go on with it; alone = the latest unfinished
+
+    @classmethod
+    def of(cls: type[C], recipe: str, **changes: Any) -> C:
+        """The settings of a recipe, with some of them changed."""
+        return cls(**{**cls.RECIPES.get(recipe, {}), "recipe": recipe, **changes})
 
     def check(self) -> None:
         """Raise SettingError on an impossible value, before anything is loaded."""
@@ -102,9 +114,11 @@ def parse(config_class: type[C], arguments: list[str]) -> C:
     import tyro
 
     arguments = normalised(arguments)
-    default = config_class()
     options = [tyro.conf.FlagConversionOff]
-    config = tyro.cli(config_class, default=default, args=arguments, config=options)
+    config = tyro.cli(config_class, args=arguments, config=options)
+    if config.recipe in config_class.RECIPES:
+        default = config_class.of(config.recipe)
+        config = tyro.cli(config_class, default=default, args=arguments, config=options)
     if config.resume:
         from common import runs
 
@@ -125,7 +139,7 @@ def normalised(arguments: list[str]) -> list[str]:
     """Allow `--flag true` beside Python's True, and `--resume` alone for the latest run."""
     spelling = {"true": "True", "false": "False"}
     normal = []
-    for argument, following in zip(arguments, [*arguments[1:], "--"], strict=True):
+    for argument, following in zip(arguments, [*arguments[1:], "--"], strict=False):
         normal.append(spelling.get(argument, argument))
         if argument == "--resume" and following.startswith("--"):
             normal.append("latest")

@@ -18,8 +18,8 @@ WIDTH = 96  # characters of a printed line
 
 
 def settings_text(config: Settings) -> str:
-    """All settings, wrapped; those that differ from the default carry a star."""
-    default = type(config)()
+    """All settings, wrapped; those that differ from the recipe carry a star."""
+    default = type(config).of(config.recipe)
     words = [
         f"{flag(name)}={value}{'' if value == getattr(default, name) else '*'}"
         for name, value in dataclasses.asdict(config).items()

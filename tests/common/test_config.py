@@ -4,6 +4,7 @@ import dataclasses
 import subprocess
 import sys
 from pathlib import Path
+from typing import ClassVar, Literal
 
 from common.config import Settings, flag, parse
 from common.errors import SettingError
@@ -23,7 +24,6 @@ def test_every_field_is_a_flag_with_its_type():
         "device": "cpu",
         "warmup_epochs": 0.5,
         "ema_decay": 0.25,
-        "resume": "",
     }
     for field in dataclasses.fields(Settings):
         default = getattr(Settings(), field.name)
@@ -70,6 +70,24 @@ def test_settings_that_exclude_each_other():
         Settings(epochs=3, warmup_epochs=5, schedule="cosine").check()
     with pytest.raises(SettingError, match="plateau has no warm-up"):
         Settings(warmup_epochs=1, schedule="plateau").check()
+
+
+@dataclasses.dataclass
+class Cook(Settings):
+    """Settings with recipes."""
+
+    RECIPES: ClassVar = {"old": {"epochs": 4, "lr": 0.5}}
+    recipe: Literal["new", "old"] = "new"  # which
+    epochs: int = 6  # passes
+
+
+def test_a_recipe_changes_defaults_and_yields_to_flags():
+    assert parse(Cook, []).epochs == 6
+    old = parse(Cook, ["--recipe", "old"])
+    assert (old.recipe, old.epochs, old.lr) == ("old", 4, 0.5)
+    mixed = parse(Cook, ["--recipe", "old", "--epochs", "6"])  # said, though it is a default
+    assert (mixed.epochs, mixed.lr) == (6, 0.5)
+    assert Cook.of("old", lr=0.1) == Cook(recipe="old", epochs=4, lr=0.1)
 
 
 @given(st.integers(1, 10**6), st.floats(1e-9, 1e3), st.integers(-(2**63), 2**63 - 1))

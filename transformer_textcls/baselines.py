@@ -22,7 +22,7 @@ def evaluate(news: News, found: WordVectors | None) -> dict[str, dict[str, float
 
     labels = torch.cat([news.labels["train"], news.labels["val"]]).numpy()
     truth = news.labels["test"].numpy()
-    tfidf = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=2, dtype=np.float32)
+    tfidf = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, dtype=np.float32)
     fitted = tfidf.fit_transform(news.texts["train"] + news.texts["val"])
     test = tfidf.transform(news.texts["test"])
     models = {

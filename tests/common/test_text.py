@@ -1,7 +1,7 @@
 """common/text.py: cleaning, tokenisers, the vocabulary of the training rows."""
 
 from common.errors import UserError
-from common.text import Vocabulary, clean, make_tokenizer, prepare, read_utf8
+from common.text import Vocabulary, clean, make_tokenizer, prepare, read_utf8, train_subword
 
 import pytest
 
@@ -88,6 +88,15 @@ def test_subword_learns_from_the_training_rows_only():
     again = Vocabulary.from_state(vocabulary.state())
     assert again.encode(texts).tokens.tolist() == tokens.tokens.tolist()
     assert len(vocabulary) <= 40
+
+
+def test_subword_word_by_word_equals_the_library_on_whole_texts():
+    tokenizers = pytest.importorskip("tokenizers", reason="the library tokenizers is missing")
+    texts = ["The U.S. won 3-2, didn't it?", "snake_case façade 日本 §5 İstanbul x"] * 3
+    model = train_subword(texts, 60)
+    whole = tokenizers.Tokenizer.from_str(model)
+    for text in texts:
+        assert make_tokenizer("subword", model)(text) == whole.encode(clean(text)).tokens
 
 
 def test_wrong_encoding_and_missing_file_are_one_sentence(tmp_path):

@@ -21,6 +21,7 @@ SERIES_FILE, WINDOWS_FILE = "nyc_taxi.csv", "combined_windows.json"
 LABEL_KEY = "realKnownCause/nyc_taxi.csv"
 TRAIN_SHARE = 0.9  # of the normal rows; the rest validates
 SEASONS_MIN = 3  # a median of fewer values is no profile
+SEASONS_WISHED = 6  # of fewer values, other rows deviate half as much again as those it is of
 FLOOR = 0.2  # of the typical deviation: added, so that quiet hours do not explode
 
 Scaling = Literal["profile", "zscore", "minmax"]
@@ -113,7 +114,7 @@ def choose_season(series: Series, train: int) -> int:
     """The rows of a week, else of a day, else 1: what `train` rows hold often enough."""
     for hours in (7 * 24, 24):
         season = round(hours * 3600 / series.spacing.total_seconds())
-        if 1 < season <= train // SEASONS_MIN:
+        if 1 < season <= train // SEASONS_WISHED:
             return season
     return 1
 
@@ -175,7 +176,7 @@ def make_sample(folder: Path) -> None:
 
     random = np.random.default_rng(20140701)
     times = pd.date_range("2014-07-01", periods=9 * 336, freq="30min")
-    hour, weekend = times.hour + times.minute / 60, times.dayofweek >= 5
+    hour, weekend = times.hour + times.minute / 60, times.day_of_week >= 5
     day = np.exp(2 * np.cos((hour - 18) * np.pi / 12) - 2) + 0.6 * np.exp(-((hour - 8.5) ** 2) / 3)
     night = np.exp(2 * np.cos((hour - 22) * np.pi / 12) - 2) + 0.5 * np.exp(-((hour - 1) ** 2) / 4)
     course = 4000 + 15000 * np.where(weekend, night, day)

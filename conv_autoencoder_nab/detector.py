@@ -224,11 +224,20 @@ class Detector:
 
 
 def fit_detector(
-    series: Series, values: np.ndarray, parts: Parts, config: DetectorSettings, run: Run
+    series: Series,
+    values: np.ndarray,
+    parts: Parts,
+    config: DetectorSettings,
+    run: Run,
+    calibration: int = 0,
 ) -> tuple[Detector, dict[Variant, np.ndarray], list[History]]:
     """Scale, train, and set medians and thresholds: all by training rows alone.
 
-    Returns the detector, the scores of all rows of the series, and the members' histories.
+    Args:
+        calibration: the thresholds are of the first so many rows instead.
+
+    Returns:
+        the detector, the scores of all rows of the series, and the members' histories.
     """
     slots = seasonal_slots(series, config.season)
     rows = slice(0, parts.train)
@@ -238,15 +247,16 @@ def fit_detector(
     members = [member_scores(model, scaled, config.window, config.recent) for model in models]
     medians = {
         variant: [
-            float(np.nanmedian(member[variant][training_rows(parts, config.window, variant)]))
+            float(np.nanmedian(member[variant][known_rows(parts.train, config.window, variant)]))
             for member in members
         ]
         for variant in VARIANTS
     }
     scores = combine(members, medians)
+    last = calibration or parts.train
     thresholds = {
         variant: threshold(
-            scores[variant][training_rows(parts, config.window, variant)], config.rule, config.rate
+            scores[variant][known_rows(last, config.window, variant)], config.rule, config.rate
         )
         for variant in VARIANTS
     }
@@ -268,6 +278,6 @@ def combine(
     }
 
 
-def training_rows(parts: Parts, window: int, variant: Variant) -> slice:
-    """The rows whose scores depend on training rows alone."""
-    return slice(0, parts.train - look_ahead(window, variant))
+def known_rows(last: int, window: int, variant: Variant) -> slice:
+    """The rows whose scores depend on the first `last` rows alone."""
+    return slice(0, last - look_ahead(window, variant))

@@ -5,8 +5,10 @@
     python conv_autoencoder_nab/predict.py later.csv --detector runs/.../detector.pt
 
 No labels are needed. The first rows (`--train-share`) are taken as mostly normal and learned from;
-then every row gets a score, and those above the threshold are alarms. With `--detector` a detector
-that was trained before, on the same kind of series, is used as it is. Writes scores.csv and plots.
+then every row gets a score, and those above the threshold are alarms. The threshold counts the last
+tenth of these rows too, which the profile and the network have not seen: a short series is learned
+by heart, and its own scores would promise too much. With `--detector` a detector that was trained
+before, on the same kind of series, is used as it is. Writes scores.csv and plots.
 """
 
 import sys
@@ -75,7 +77,7 @@ def main(config: Config) -> dict[str, Any]:
         season = f"a season of {config.season} rows" if config.season > 1 else "no season"
         run.print(f"          learns from the first {parts.normal:,} rows, with {season}")
         learned = parts.normal
-        detector, scores, _ = fit_detector(series, values, parts, config, run)
+        detector, scores, _ = fit_detector(series, values, parts, config, run, calibration=learned)
     own, level = scores[config.score], detector.thresholds[config.score]
     alarms = (np.nan_to_num(own) > level) & ~np.isnan(values)
     found = events(alarms, detector.settings["gap"])

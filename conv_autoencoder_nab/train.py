@@ -32,8 +32,8 @@ from conv_autoencoder_nab.detector import (
     DetectorSettings,
     Variant,
     fit_detector,
+    known_rows,
     make_model,
-    training_rows,
 )
 from conv_autoencoder_nab.evaluation import evaluate, events, labels_of, threshold
 from conv_autoencoder_nab.nab_scoring import PUBLISHED_NYC_TAXI
@@ -120,7 +120,7 @@ def judge_baselines(
     judged = {}
     for name, by_variant in classical.items():
         for variant, scores in by_variant.items():
-            known = scores[training_rows(parts, config.window, variant)]
+            known = scores[known_rows(parts.train, config.window, variant)]
             level = threshold(known, config.rule, config.rate)
             found = judge(scores, level, labelled, parts, config)
             title = f"{name}, {variant}" if len(by_variant) > 1 else name

@@ -24,11 +24,10 @@ class Loader:
     Args:
         plan: epoch number -> one LongTensor of indices for each batch.
         fetch: indices -> batch (a tensor, or a tuple or dict of tensors).
-        shard: whether the processes of a job share out each batch, or each sees all of it.
     """
 
-    def __init__(self, plan: Plan, fetch: Callable[[Tensor], Any], shard: bool = True):
-        self.plan, self.fetch, self.shard = plan, fetch, shard
+    def __init__(self, plan: Plan, fetch: Callable[[Tensor], Any]):
+        self.plan, self.fetch = plan, fetch
         first = self.batches(0)
         self.length, self.samples = len(first), sum(map(len, first))
 
@@ -44,14 +43,14 @@ class Loader:
         Raises:
             UserError: fewer samples than processes.
         """
-        smallest = max(2, distributed.world_size() if self.shard else 1)
+        smallest = max(2, distributed.world_size())
         merged: list[Tensor] = []
         for indices in self.plan(epoch):
             if merged and min(len(indices), len(merged[-1])) < smallest:
                 merged[-1] = torch.cat([merged[-1], indices])
             else:
                 merged.append(indices)
-        if not merged or (self.shard and len(merged[0]) < distributed.world_size()):
+        if not merged or len(merged[0]) < distributed.world_size():
             raise UserError(
                 f"{sum(map(len, merged))} samples are too few for {distributed.world_size()} "
                 "processes: use more data or fewer processes"
@@ -59,11 +58,13 @@ class Loader:
         return merged
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Any]:
-        """The batches of epoch `number`, from batch `start` on."""
-        size = distributed.world_size() if self.shard else 1
-        rank = distributed.rank() if self.shard else 0
+        """The batches of epoch `number`, from batch `start` on: this process's share of each."""
         for indices in self.batches(number)[start:]:
-            yield self.fetch(indices[rank::size])
+            yield self.fetch(indices[distributed.rank() :: distributed.world_size()])
+
+    def whole(self) -> Iterator[Any]:
+        """The batches of epoch 0, whole in every process: for predictions."""
+        return map(self.fetch, self.batches(0))
 
 
 def generator(seed: int, epoch: int) -> torch.Generator:

@@ -201,12 +201,12 @@ def predict(
 ) -> Tensor:
     """`forward(model, batch)` for a whole split, concatenated on the CPU.
 
-    Every process of a job sees every batch if the loader was made with `shard=False`.
+    In a job of several processes each one computes all of it.
     """
     model.eval()
     place = next(model.parameters()).device
     outputs = []
-    for batch in loader.epoch(0):
+    for batch in loader.whole():
         with device.autocast(place, "auto"):
             outputs.append(forward(model, device.to_device(batch, place)).float().cpu())
     return torch.cat(outputs)

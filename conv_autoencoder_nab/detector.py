@@ -131,9 +131,7 @@ def member_scores(
     values = torch.from_numpy(scaled).float().to(place)
     observed = windows_of(~torch.isnan(values), window)
     windows = windows_of(torch.nan_to_num(values), window)
-    loader = Loader(
-        in_order(len(windows), SCORING_BATCH), lambda i: (windows[i], observed[i]), shard=False
-    )
+    loader = Loader(in_order(len(windows), SCORING_BATCH), lambda i: (windows[i], observed[i]))
 
     def forward(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
         errors = absolute_errors(model, batch[0]) * batch[1]  # (batch, window)

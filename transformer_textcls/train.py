@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -29,19 +29,28 @@ from torch.nn import functional as F
 from transformer_textcls import baselines, data, inspection
 from transformer_textcls.model import SETTINGS, TransformerClassifier
 
-PUBLISHED = {
-    "epochs": 4, "schedule": "constant", "warmup_epochs": 0.0, "weight_decay": 0.0,
-    "ema_decay": 0.0, "dropout": 0.0, "word_dropout": 0.0, "label_smoothing": 0.0, "norm": "post",
-    "train_embedding": False, "lr": 2e-4,
-}  # fmt: skip
-
 
 @dataclass
 class Config(Settings):
     """Settings of transformer_textcls."""
 
+    RECIPES: ClassVar = {
+        "published": {
+            "epochs": 4,
+            "lr": 2e-4,
+            "schedule": "constant",
+            "warmup_epochs": 0.0,
+            "weight_decay": 0.0,
+            "label_smoothing": 0.0,
+            "word_dropout": 0.0,
+            "dropout": 0.0,
+            "norm": "post",
+            "train_embedding": False,
+        }
+    }
+
     # Training
-    form: Literal["improved", "published"] = "improved"  # published: see PUBLISHED
+    recipe: Literal["improved", "published"] = "improved"  # published: frozen GloVe, no dropout
     epochs: int = 6  # passes over the training split
     batch_size: int = 64  # texts a step, over all processes
     lr: float = 5e-4  # learning rate, at its highest
@@ -75,11 +84,6 @@ class Config(Settings):
     csv_test: str = ""  # its test file; empty = a tenth of --csv
     label_column: str = ""  # its header's name for the label; empty = no header, label first
     text_columns: str = ""  # its header's names for the text, comma-separated; empty = all others
-
-    def __post_init__(self) -> None:
-        for name, value in PUBLISHED.items() if self.form == "published" else ():
-            if getattr(self, name) == getattr(type(self), name):
-                setattr(self, name, value)
 
     def check(self) -> None:
         super().check()
@@ -128,9 +132,7 @@ def make_loader(news: data.News, split: str, config: Config, device: torch.devic
     train = split == "train"
     tokens, labels = news.tokens[split].to(device), news.labels[split].to(device)
     plan = buckets(news.tokens[split].lengths, config.batch_size, config.seed, shuffle=train)
-    return Loader(
-        plan, lambda rows: (*pad(tokens, rows), labels[rows.to(device)]), shard=split != "test"
-    )
+    return Loader(plan, lambda rows: (*pad(tokens, rows), labels[rows.to(device)]))
 
 
 def make_model(config: Config, news: data.News, found: WordVectors | None) -> TransformerClassifier:

@@ -122,13 +122,11 @@ def test_mistake_on_the_command_line_has_no_traceback(script):
     assert "Traceback" not in done.stderr
 
 
-def test_published_form_sets_what_is_left_at_its_default():
-    published = train.Config(form="published", epochs=1)
+def test_published_recipe_is_the_published_form_and_flags_override_it():
+    published = settings.parse(train.Config, ["--recipe", "published", "--epochs", "1"])
     assert published.epochs == 1
     assert (published.dropout, published.norm, published.train_embedding) == (0.0, "post", False)
-    for name in set(train.PUBLISHED) - {"epochs"}:
-        assert getattr(published, name) == train.PUBLISHED[name]
-    assert train.Config(**vars(published)) == published  # as a resumed run reads it
+    assert (published.d_model, published.layers, published.d_ff) == (100, 4, 2048)
 
 
 def test_own_csv_without_vectors(tmp_path, capsys):

@@ -1,7 +1,7 @@
 """Classify news with a Transformer encoder written from scratch.
 
 python transformer_textcls/train.py                        improved settings (the defaults)
-python transformer_textcls/train.py --form published       as published: frozen GloVe, no dropout
+python transformer_textcls/train.py --recipe published     frozen GloVe, no dropout
 python transformer_textcls/train.py --csv reviews.csv      your own: label first, then text
 """
 
@@ -172,9 +172,8 @@ def main(config: Config) -> dict[str, Any]:
     state = {"classes": list(news.classes), **news.vocabulary.state()}
     checkpoints.write_text(run.folder / "vocabulary.json", json.dumps(state))
     history = training.fit(
-        model, loaders["train"], loaders["val"], make_step(config),
-        make_optimizer(config, model), config, run,
-        monitor="val_accuracy", mode="max",
+        model, loaders["train"], loaders["val"], make_step(config), make_optimizer(config, model),
+        config, run, monitor="val_accuracy", mode="max",
     )  # fmt: skip
 
     logits = training.predict(model, loaders["test"], lambda model, batch: model(*batch[:2]))

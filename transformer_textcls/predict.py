@@ -1,7 +1,9 @@
 """Say what a text is about.
 
-python transformer_textcls/predict.py "Oil prices rise again" "Cup final goes to penalties"
-python transformer_textcls/predict.py < headlines.txt
+    python transformer_textcls/predict.py "Oil prices rise again" "Cup final goes to penalties"
+    python transformer_textcls/predict.py < headlines.txt
+
+Prints the class, its probability and the tokens that training never saw, a line for each text.
 """
 
 import json

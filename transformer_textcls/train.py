@@ -1,8 +1,10 @@
 """Classify news with a Transformer encoder written from scratch.
 
-python transformer_textcls/train.py                        improved settings (the defaults)
-python transformer_textcls/train.py --recipe published     frozen GloVe, no dropout
-python transformer_textcls/train.py --csv reviews.csv      your own: label first, then text
+    python transformer_textcls/train.py                        improved settings (the defaults)
+    python transformer_textcls/train.py --recipe published     frozen GloVe, no dropout
+    python transformer_textcls/train.py --csv reviews.csv      your own: label first, then text
+
+Writes a folder with the model, its figures and plots under runs/transformer_textcls/.
 """
 
 import json

@@ -1,0 +1,304 @@
+"""A folder of images, decoded once into tensors and split without leaks.
+
+An image folder has one folder for each class, with images of any size and format that Pillow
+reads, nested as deep as one likes. Each image is turned upright, cut to its central square and
+resized; all of them make one uint8 tensor, which a cache keeps.
+"""
+
+import hashlib
+import os
+import struct
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.errors import UserError
+from common.ragged import cached, fingerprint
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+from torch.nn import functional as F
+from tqdm import tqdm
+
+SPLIT_SEED = 0  # fixed: runs of different seeds are measured on the same test images
+SHARES = {"test": 0.15, "val": 0.15}  # of each class; the rest trains
+FEWEST = 10  # different images in a class
+HASH_BITS = 4  # near-duplicates: at most so many of the 64 bits of their hashes differ,
+THUMBNAIL_LEVELS = 8.0  # and their 16 x 16 thumbnails by so many of 255 levels on average
+_DECODED_VERSION = 1  # raise it when decoding or comparing changes: older caches are built again
+# What Pillow raises on damaged files, by format.
+_DAMAGED = (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, struct.error)
+_DAMAGED += (Image.DecompressionBombError,)
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Images of one size.
+
+    pixels: uint8 (images, 3, size, size). groups: int64 (images,), see `near_duplicates`. files:
+    relative to the folder; damaged: those of the files that could not be read.
+    """
+
+    pixels: Tensor
+    groups: Tensor
+    files: list[str]
+    damaged: list[str]
+
+
+@dataclass(frozen=True)
+class Images:
+    """Images of one split.
+
+    pixels: uint8 (images, 3, size, size). labels: int64 (images,). files: relative to the folder.
+    """
+
+    pixels: Tensor
+    labels: Tensor
+    files: list[str]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Splits train, val and test, and what describes them.
+
+    mean, std: (3,) of the training split's channels, in units of full brightness.
+    notes: sentences about what was found: damaged images, near-duplicates, counts by class.
+    """
+
+    classes: tuple[str, ...]
+    splits: dict[str, Images]
+    mean: Tensor
+    std: Tensor
+    notes: list[str]
+
+
+def load_folder(folder: Path, size: int, cache: Path, per_class: int = 0) -> ImageSet:
+    """Decode the image folder and split it, by class and with near-duplicates kept together.
+
+    Args:
+        size: side of the square images, in pixels.
+        cache: folder in which the decoded images are kept for the next call.
+        per_class: at most so many images of each class, drawn with a fixed seed; 0 = all.
+
+    Raises:
+        UserError: no such folder, fewer than two classes, a class with too few images.
+    """
+    listed = find_classes(folder)
+    if per_class:
+        draw = np.random.default_rng(SPLIT_SEED)
+        listed = {
+            name: [files[i] for i in sorted(draw.permutation(len(files))[:per_class])]
+            for name, files in listed.items()
+        }
+    decoded = read_images(folder, [file for own in listed.values() for file in own], size, cache)
+    classes = tuple(listed)
+    number = {name: label for label, name in enumerate(classes)}
+    labels = torch.tensor([number[file.split("/", 1)[0]] for file in decoded.files])
+    for name, label in number.items():
+        if (usable := int((labels == label).sum())) < FEWEST:
+            raise UserError(
+                f"class {name} in {folder} has {usable} usable images, and at least {FEWEST} are "
+                "needed: add some, or remove its folder"
+            )
+    splits = {
+        name: Images(decoded.pixels[rows], labels[rows], [decoded.files[i] for i in rows.tolist()])
+        for name, rows in split(labels, decoded.groups, classes).items()
+    }
+    mean, std = channel_statistics(splits["train"].pixels)
+    notes = [*damaged_notes(decoded.damaged), *duplicates_notes(decoded.groups)]
+    for name, images in splits.items():
+        counts = zip(classes, images.labels.bincount(minlength=len(classes)).tolist(), strict=True)
+        notes.append(f"{name}: " + ", ".join(f"{count:,} {each}" for each, count in counts))
+    return ImageSet(classes, splits, mean, std, notes)
+
+
+def find_classes(folder: Path) -> dict[str, list[str]]:
+    """The image files of each class, as paths relative to `folder`, in a fixed order.
+
+    Raises:
+        UserError: no such folder, or fewer than two classes with images in it.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder} is no folder: name one that holds a folder for each class")
+    classes = {}
+    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        if entry.is_dir() and not entry.name.startswith("."):
+            found = find_images(Path(entry.path))
+            if found:
+                classes[entry.name] = [f"{entry.name}/{file}" for file in found]
+    if len(classes) < 2:
+        raise UserError(
+            f"{folder} holds images of {len(classes)} classes, and two are needed: put the images "
+            "of each class into a folder of its own there"
+        )
+    return classes
+
+
+def find_images(folder: Path) -> list[str]:
+    """The files below `folder` whose names end as images do, relative to it and sorted."""
+    Image.init()
+    endings = tuple(end for end, kind in Image.EXTENSION.items() if kind in Image.OPEN)
+    found = []
+    for top, _, names in os.walk(folder):
+        inner = Path(top).relative_to(folder)
+        for name in names:
+            if name.lower().endswith(endings) and not name.startswith("."):
+                found.append((inner / name).as_posix())
+    return sorted(found)
+
+
+def decode(path: Path, size: int) -> np.ndarray:
+    """One image as uint8 (3, size, size): upright, RGB, its central square.
+
+    Raises:
+        UserError: the file is damaged or no image; says which and why.
+    """
+    try:
+        with Image.open(path) as opened:
+            opened.draft("RGB", (2 * size, 2 * size))  # a large JPEG is decoded at a lower scale
+            upright = ImageOps.exif_transpose(opened).convert("RGB")
+            square = ImageOps.fit(upright, (size, size), Image.Resampling.BICUBIC)
+    except _DAMAGED as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"{path} cannot be read as an image ({reason})") from error
+    return np.asarray(square).transpose(2, 0, 1)
+
+
+def read_images(folder: Path, files: Sequence[str], size: int, cache: Path) -> Decoded:
+    """Decode the files in parallel, find near-duplicates; or read both from the cache."""
+
+    def build() -> dict[str, np.ndarray | list[str]]:
+        pixels = np.empty((len(files), 3, size, size), np.uint8)
+        good = np.ones(len(files), bool)
+
+        def fill(row: int) -> None:
+            try:
+                pixels[row] = decode(folder / files[row], size)
+            except UserError:
+                good[row] = False
+
+        # Pillow lets other threads run while it decodes.
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            rows = pool.map(fill, range(len(files)))
+            quiet = not sys.stderr.isatty()
+            for _ in tqdm(rows, "decoding", len(files), leave=False, disable=quiet):
+                pass
+        damaged = [file for file, is_good in zip(files, good, strict=True) if not is_good]
+        pixels = pixels[good] if damaged else pixels
+        groups = near_duplicates(torch.from_numpy(pixels)).numpy()
+        return {"pixels": pixels, "groups": groups, "damaged": damaged}
+
+    key = {
+        "version": _DECODED_VERSION,
+        "size": size,
+        "near": [HASH_BITS, THUMBNAIL_LEVELS],
+        "files": hashlib.sha256("\n".join(files).encode()).hexdigest(),
+        "contents": fingerprint([folder / file for file in files]),
+    }
+    held = cached(cache, "images", key, build)
+    damaged = set(held["damaged"])
+    return Decoded(
+        torch.from_numpy(held["pixels"]),
+        torch.from_numpy(held["groups"]),
+        [file for file in files if file not in damaged],
+        held["damaged"],
+    )
+
+
+def near_duplicates(pixels: Tensor, block: int = 1024) -> Tensor:
+    """A group number for each image, int64 (images,); near-duplicates share theirs.
+
+    Two images are near-duplicates if their difference hashes (64 comparisons of neighbours in an
+    8 x 9 grey thumbnail) and their 16 x 16 colour thumbnails hardly differ; so is what such pairs
+    connect. All pairs are compared.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    count = len(pixels)
+    bits, thumbnails = [], []
+    for part in pixels.split(block):
+        part = part.float()
+        grey = F.interpolate(part.mean(1, keepdim=True), (8, 9), mode="area")  # (block, 1, 8, 9)
+        bits.append(grey.diff(dim=3).flatten(1).gt(0).float() * 2 - 1)  # (block, 64), -1 or 1
+        thumbnails.append(F.interpolate(part, (16, 16), mode="area").flatten(1))  # (block, 768)
+    bits, thumbnails = torch.cat(bits), torch.cat(thumbnails)
+    first, second = [], []
+    for start in range(0, count, block):
+        agreement = bits[start : start + block] @ bits[start:].T  # 64 - 2 x differing bits
+        rows, columns = (agreement >= 64 - 2 * HASH_BITS).nonzero(as_tuple=True)
+        ahead = columns > rows
+        for left, right in zip(
+            (rows[ahead] + start).split(10_000), (columns[ahead] + start).split(10_000), strict=True
+        ):
+            difference = (thumbnails[left] - thumbnails[right]).abs().mean(1)
+            same = difference <= THUMBNAIL_LEVELS
+            first.append(left[same])
+            second.append(right[same])
+    pairs = torch.stack([torch.cat(first), torch.cat(second)]) if first else torch.empty(2, 0)
+    links = coo_array((np.ones(pairs.shape[1]), pairs.long().numpy()), shape=(count, count))
+    return torch.from_numpy(connected_components(links, directed=False)[1].astype(np.int64))
+
+
+def split(labels: Tensor, groups: Tensor, classes: Sequence[str]) -> dict[str, Tensor]:
+    """Rows of train, val and test, stratified by class, the same for the same images.
+
+    A group stays whole. Groups of several images go to training as long as there are others, so
+    that nothing is measured twice.
+
+    Raises:
+        UserError: a class has too few different images.
+    """
+    draw = np.random.default_rng(SPLIT_SEED)
+    order, label = groups.numpy(), labels.numpy()
+    names, firsts, sizes = np.unique(order, return_index=True, return_counts=True)
+    place = np.empty(len(names), np.int64)  # of each group: 0 test, 1 val, 2 train
+    for number, name in enumerate(classes):
+        own = draw.permutation(np.flatnonzero(label[firsts] == number))
+        own = own[np.argsort(sizes[own], kind="stable")]
+        if len(own) < FEWEST:
+            raise UserError(
+                f"class {name} has {len(own)} different images, and at least {FEWEST} are needed: "
+                "the others repeat them; add new ones"
+            )
+        before = sizes[own].cumsum() - sizes[own]
+        limits = np.cumsum([SHARES["test"], SHARES["val"]]) * sizes[own].sum()
+        place[own] = np.searchsorted(limits, before, side="right")
+    where = place[np.searchsorted(names, order)]
+    parts = {"train": 2, "val": 1, "test": 0}
+    return {part: torch.from_numpy(np.flatnonzero(where == i)) for part, i in parts.items()}
+
+
+def channel_statistics(pixels: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each channel, (3,), in units of full brightness."""
+    total, squares = torch.zeros(3, dtype=torch.float64), torch.zeros(3, dtype=torch.float64)
+    for part in pixels.split(256):  # a float copy of all would be four times as large
+        values = part.float() / 255
+        total += values.sum((0, 2, 3))
+        squares += values.square_().sum((0, 2, 3))
+    count = pixels[:, 0].numel()
+    mean = total / count
+    std = (squares / count - mean.square()).clamp(min=1e-6).sqrt()
+    return mean.float(), std.float()
+
+
+def damaged_notes(damaged: Sequence[str]) -> list[str]:
+    """What to say of damaged images; nothing if there are none."""
+    more = f" and {len(damaged) - 5} more" if len(damaged) > 5 else ""
+    named = ", ".join(damaged[:5])
+    return [f"damaged, skipped: {len(damaged)} ({named}{more})"] if damaged else []
+
+
+def duplicates_notes(groups: Tensor) -> list[str]:
+    """How many near-duplicates there are; nothing if there are none."""
+    sizes = groups.bincount()
+    repeated = sizes[sizes > 1]
+    found = f"near-duplicates: {len(repeated)} groups of {int(repeated.sum())} images in all"
+    return [f"{found}, each group kept in one split"] if len(repeated) else []

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common import text, vectors
-from common.batches import Plan
+from common.batches import Loader
 from common.downloads import DataSet, RemoteFile, Source, data_root, obtain
 from common.errors import UserError
-from common.ragged import Keep, Ragged, cached, fingerprint, padding_share
+from common.ragged import Keep, Ragged, buckets, cached, fingerprint, pad
 
 import numpy as np
 import torch
@@ -67,9 +67,9 @@ class Reviews:
 
 
 def load(
-    *,
     data: str = "auto",
     data_dir: str = "",
+    *,
     tokenizer: text.TokenizerName = "basic_english",
     min_frequency: int = 1,
     max_size: int = 0,
@@ -244,28 +244,10 @@ def find_vectors(
     return vectors.for_words(path, reviews.vocabulary.words, reviews.cache, seed)
 
 
-def summary(reviews: Reviews, found: vectors.WordVectors | None, plan: Plan) -> list[str]:
-    """What a reader should know of the data: classes, lengths, cuts, padding, vectors."""
-    shares = [f"{name} {own.mean():.1%} positive" for name, own in reviews.labels.items()]
-    train, whole = reviews.tokens["train"], reviews.whole["train"]
-    unknown = (reviews.tokens["test"].tokens == text.UNK).float().mean().item()
-    films = f"{reviews.films:,} films" if reviews.films else "films unknown (no urls_*.txt)"
-    lines = [
-        f"classes   {', '.join(shares)}",
-        f"split     by film and text: {films}; {int(reviews.seen.sum())} test reviews also stand "
-        "in train",
-        f"tokens    {len(reviews.vocabulary):,} in the vocabulary of the training split, "
-        f"{unknown:.1%} of the test tokens unknown",
-        f"          {whole.lengths.float().mean():.0f} a review, {train.lengths.float().mean():.0f} "
-        f"after the cut, which shortens {(whole.lengths > train.lengths).float().mean():.1%}; "
-        f"{padding_share(train.lengths, plan):.1%} padding in the batches",
-    ]
-    if found is None:
-        return [*lines, "vectors   none: the embedding is learnt from nothing"]
-    used = train.tokens.bincount(minlength=len(reviews.vocabulary))
-    types, share = found.coverage(used)
-    return [
-        *lines,
-        f"vectors   of {found.matrix.shape[1]} numbers for {types:.1%} of the words, "
-        f"{share:.1%} of the training tokens",
-    ]
+def loader(
+    reviews: Reviews, split: str, batch_size: int, seed: int, device: torch.device
+) -> Loader:
+    """Batches (ids, lengths, labels) of a split by length; the training split's are shuffled."""
+    tokens, labels = reviews.tokens[split].to(device), reviews.labels[split].to(device)
+    plan = buckets(reviews.tokens[split].lengths, batch_size, seed, shuffle=split == "train")
+    return Loader(plan, lambda rows: (*pad(tokens, rows), labels[rows.to(device)]))

@@ -18,7 +18,7 @@ Pooling = Literal["last", "mean", "max", "attention", "padded"]
 # Settings of the form, as train.py and predict.py pass them on.
 SETTINGS = (
     "embedding_size", "hidden_size", "layers", "bidirectional", "pooling", "dropout",
-    "embedding_dropout", "weight_drop", "forget_bias",
+    "embedding_dropout", "weight_drop", "forget_bias", "train_embedding",
 )  # fmt: skip
 BASE = {"layers": 3, "bidirectional": False, "pooling": "last"}
 IMPROVED = {"layers": 3, "bidirectional": True, "pooling": "last"}
@@ -71,9 +71,7 @@ class LSTMLayer(nn.Module):
         super().__init__()
         self.weight_drop = weight_drop
         directions = 2 if bidirectional else 1
-        self.directions = nn.ModuleList(
-            nn.LSTM(input_size, hidden_size) for _ in range(directions)
-        )
+        self.directions = nn.ModuleList(nn.LSTM(input_size, hidden_size) for _ in range(directions))
         for lstm in self.directions:
             initialise(lstm, forget_bias)
 
@@ -115,7 +113,7 @@ class SentimentLSTM(nn.Module):
     Args:
         words: size of the vocabulary; word 0 is padding.
         vectors: (words, embedding_size) pretrained, or None.
-        train_embedding: whether the vectors are trained too.
+        train_embedding: whether pretrained vectors are trained too; others always are.
         dropout: after each layer; one mask for all words of a text (Gal and Ghahramani 2016), which
             also saves a fifth of the time, drawn as random numbers.
         pooling: of the last layer's states over the real tokens of a text. `last` is the final
@@ -151,7 +149,7 @@ class SentimentLSTM(nn.Module):
         if vectors is not None:
             with torch.no_grad():
                 self.embedding.weight.copy_(vectors)
-        self.embedding.weight.requires_grad_(train_embedding)
+        self.embedding.weight.requires_grad_(train_embedding or vectors is None)
         self.regions = None
         if region_keys is not None:
             self.register_buffer("region_keys", region_keys)

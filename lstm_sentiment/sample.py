@@ -57,10 +57,10 @@ def write(folder: Path) -> None:
 def review(rng: np.random.Generator, positive: bool) -> str:
     words = []
     for draw in rng.random(int(rng.integers(8, 90))):
-        if draw > 0.12:
+        if draw > 0.16:
             words.append(str(rng.choice(ODDITIES if draw > 0.97 else COMMON.split())))
             continue
-        praises = positive == (draw > 0.036)  # three in ten words of feeling are of the other kind
+        praises = positive == (draw > 0.032)  # one in five words of feeling is of the other kind
         negated = rng.random() < 0.1
         words += ["not"] * negated
         words.append(str(rng.choice((PRAISE if praises != negated else BLAME).split())))

@@ -1,0 +1,96 @@
+"""What the LSTMs have to beat: linear models on words and word pairs, on the same tokens."""
+
+from common.ragged import Ragged
+
+import numpy as np
+import torch
+
+from lstm_sentiment.data import Reviews
+
+
+def evaluate(reviews: Reviews) -> dict[str, dict[str, float]]:
+    """Test figures of each baseline, fitted on the training and the validation reviews.
+
+    Nothing is tuned, so validation needs no reviews of its own: the baselines see all of them,
+    and every token of each.
+    """
+    from scipy.sparse import vstack
+    from sklearn.feature_extraction.text import TfidfTransformer
+    from sklearn.linear_model import LogisticRegression
+
+    words = len(reviews.vocabulary)
+    fitted = [reviews.whole["train"], reviews.whole["val"]]
+    keys = frequent_grams(fitted, words)
+    train = vstack([gram_counts(tokens, words, keys) for tokens in fitted], format="csr")
+    test = gram_counts(reviews.whole["test"], words, keys)
+    labels = torch.cat([reviews.labels["train"], reviews.labels["val"]]).numpy()
+
+    tfidf = TfidfTransformer(sublinear_tf=True).fit(train)
+    logistic = LogisticRegression(C=10, max_iter=200, tol=1e-3)
+    logistic.fit(tfidf.transform(train), labels)
+    return {
+        "NB-SVM on bigrams": score(nb_svm(train, labels, test), reviews),
+        "logistic regression on TF-IDF": score(
+            logistic.decision_function(tfidf.transform(test)), reviews
+        ),
+    }
+
+
+def nb_svm(train, labels: np.ndarray, test) -> np.ndarray:
+    """Decision values of NB-SVM (Wang and Manning 2012, section 2.3) with its fixed settings.
+
+    A linear SVM on binary features, each scaled by its naive Bayes log-count ratio; the weights
+    are then drawn towards their mean size by a quarter (beta = 0.25).
+    """
+    from sklearn.svm import LinearSVC
+
+    train, test = train.sign(), test.sign()
+    positive = 1 + np.asarray(train[labels == 1].sum(axis=0)).ravel()
+    negative = 1 + np.asarray(train[labels == 0].sum(axis=0)).ravel()
+    ratio = np.log((positive / positive.sum()) / (negative / negative.sum())).astype(np.float32)
+    svm = LinearSVC(C=1.0, max_iter=100, tol=1e-2).fit(train.multiply(ratio).tocsr(), labels)
+    weights = 0.75 * np.abs(svm.coef_[0]).mean() + 0.25 * svm.coef_[0]
+    return test.multiply(ratio).tocsr() @ weights + svm.intercept_[0]
+
+
+def grams(tokens: Ragged, words: int) -> tuple[np.ndarray, np.ndarray]:
+    """The number of every word and word pair of each row, and the row that it stands in."""
+    ids = tokens.tokens.numpy().astype(np.int64)
+    rows = np.repeat(np.arange(len(tokens)), tokens.lengths.numpy())
+    inside = rows[1:] == rows[:-1]
+    pairs = (words + ids[:-1] * words + ids[1:])[inside]
+    return np.concatenate([ids, pairs]), np.concatenate([rows, rows[1:][inside]])
+
+
+def frequent_grams(parts: list[Ragged], words: int) -> np.ndarray:
+    """The sorted numbers of the words and pairs that occur twice or more."""
+    keys, counts = np.unique(
+        np.concatenate([grams(tokens, words)[0] for tokens in parts]), return_counts=True
+    )
+    return keys[counts > 1]
+
+
+def gram_counts(tokens: Ragged, words: int, keys: np.ndarray):
+    """A sparse matrix (rows, keys): how often each of `keys` occurs in each row."""
+    from scipy.sparse import csr_array
+
+    numbers, rows = grams(tokens, words)
+    columns = np.searchsorted(keys, numbers).clip(max=len(keys) - 1)
+    known = keys[columns] == numbers
+    places = (rows[known].astype(np.int32), columns[known].astype(np.int32))
+    ones = np.ones(int(known.sum()), np.float32)
+    return csr_array((ones, places), shape=(len(tokens), len(keys)))
+
+
+def score(values: np.ndarray, reviews: Reviews) -> dict[str, float]:
+    """The figures of decision values, positive above 0."""
+    from sklearn.metrics import f1_score, roc_auc_score
+
+    labels = reviews.labels["test"].numpy()
+    right = (values > 0) == labels
+    return {
+        "test_accuracy": float(right.mean()),
+        "unseen_accuracy": float(right[~reviews.seen.numpy()].mean()),
+        "macro_f1": float(f1_score(labels, values > 0, average="macro")),
+        "roc_auc": float(roc_auc_score(labels, values)),
+    }

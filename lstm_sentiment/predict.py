@@ -1,0 +1,158 @@
+"""Say whether a review praises or blames, and which words decided it.
+
+python lstm_sentiment/predict.py "A film that I shall gladly see again."
+python lstm_sentiment/predict.py --file review.txt        a whole file as one review
+python lstm_sentiment/predict.py < reviews.txt            a review on each line
+
+A word's effect is measured, not guessed at: the change of the logit when every occurrence of the
+word becomes <unk>, as word dropout did in training (leave one out).
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from common import checkpoints, device, runs
+from common.config import ROOT
+from common.errors import UserError, require
+from common.ragged import pad
+from common.text import UNK, Vocabulary, read_utf8
+
+import torch
+import tyro
+from torch import Tensor
+
+from lstm_sentiment.model import SETTINGS, SentimentLSTM
+
+BATCH = 64  # rows
+
+
+@dataclass
+class Prediction:
+    """One review: how likely it is positive, and the words that moved the logit most."""
+
+    text: str
+    probability: float
+    words: list[tuple[str, float]]  # the largest first; above 0 = towards positive
+
+    @property
+    def verdict(self) -> str:
+        return "positive" if self.probability > 0.5 else "negative"
+
+
+class Predictor:
+    """A trained run, ready for new reviews."""
+
+    def __init__(self, folder: Path, place: torch.device):
+        settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        state = json.loads((folder / "vocabulary.json").read_text(encoding="utf-8"))
+        self.vocabulary = Vocabulary.from_state(state)
+        self.max_len, self.keep, self.place = settings["max_len"], settings["keep"], place
+        path = folder / "best.pt"
+        weights = checkpoints.load(path, place)["model"]
+        form = {name: settings[name] for name in SETTINGS}
+        form["embedding_size"] = weights["embedding.weight"].shape[1]
+        self.model = SentimentLSTM(
+            len(self.vocabulary), **form, region_keys=weights.get("region_keys")
+        )
+        checkpoints.load_weights(self.model, weights, str(path))
+        self.model.to(place).eval()
+
+    @torch.no_grad()
+    def __call__(self, text: str, shown: int) -> Prediction:
+        tokens = self.vocabulary.encode([text]).truncated(self.max_len, self.keep)
+        ids, lengths = pad(tokens.to(self.place), torch.tensor([0]))  # (1, tokens), (1,)
+        logit = self.model(ids, lengths)
+        words = self.effects(ids, lengths, logit)[:shown] if shown else []
+        return Prediction(text, logit.sigmoid().item(), words)
+
+    def effects(self, ids: Tensor, lengths: Tensor, logit: Tensor) -> list[tuple[str, float]]:
+        """Each known word of a review and how far its presence moves the logit."""
+        known = [word for word in ids.unique().tolist() if word != UNK]
+        effects: list[float] = []
+        for start in range(0, len(known), BATCH):
+            left_out = torch.tensor(known[start : start + BATCH], device=ids.device)
+            without = ids.where(ids != left_out[:, None], UNK)  # (words, tokens)
+            effects += (logit - self.model(without, lengths.expand(len(left_out)))).tolist()
+        named = [self.vocabulary.words[word] for word in known]
+        return sorted(zip(named, effects, strict=True), key=lambda pair: -abs(pair[1]))
+
+
+@dataclass
+class Config:
+    """Judge reviews with a trained run."""
+
+    texts: tyro.conf.Positional[tuple[str, ...]] = ()  # the reviews; none = --file, or a line each
+    file: str = ""  # a file that holds one review
+    words: int = 5  # how many of the words that moved the score most are shown
+    run: str = ""  # folder or name of a run; empty = the latest finished one
+    out: str = ""  # folder of the runs; empty = runs/ in the repository
+    device: str = "auto"  # auto, cpu, cuda, cuda:1, ...
+
+
+def find_run(name: str, out: str) -> Path:
+    """The folder of the run called `name`, or of the latest finished one.
+
+    Raises:
+        UserError: there is no such run.
+    """
+    parent = (Path(out).expanduser() if out else ROOT / "runs") / "lstm_sentiment"
+    if name:
+        found = [path for path in (Path(name).expanduser(), parent / name) if path.is_dir()]
+    else:
+        found = [path for path in sorted(parent.glob("*"), reverse=True) if runs.is_finished(path)]
+    if not found:
+        raise UserError(
+            f"there is no {'run ' + name if name else 'finished run'} in {parent}: train first, "
+            "with python lstm_sentiment/train.py"
+        )
+    if not (found[0] / "vocabulary.json").is_file():
+        raise UserError(f"{found[0]} is no run of lstm_sentiment: name another with --run")
+    return found[0]
+
+
+def read_texts(config: Config) -> Iterator[str]:
+    """The reviews given; blank ones are left out.
+
+    Raises:
+        UserError: text that is not UTF-8, or no such file.
+    """
+    if config.texts or config.file:
+        given = [*config.texts, *([read_utf8(Path(config.file))] if config.file else [])]
+        yield from (text for text in given if text.strip())
+        return
+    for number, line in enumerate(sys.stdin.buffer, start=1):
+        try:
+            decoded = line.decode("utf-8").strip()
+        except UnicodeDecodeError as error:
+            raise UserError(f"line {number} of the input is not UTF-8: save it as UTF-8") from error
+        if decoded:
+            yield decoded
+
+
+def main(config: Config) -> list[Prediction]:
+    """Print two lines for each review, and return the predictions."""
+    require(config.words >= 0, f"--words must not be negative, and is {config.words}")
+    predictor = Predictor(find_run(config.run, config.out), device.choose(config.device))
+    predictions = []
+    for text in read_texts(config):
+        made = predictor(text, config.words)
+        predictions.append(made)
+        print(f"{made.verdict}  {made.probability:.3f}  {' '.join(text.split())[:90]}")
+        if made.words:
+            print("    " + ", ".join(f"{word} {effect:+.2f}" for word, effect in made.words))
+    if not predictions:
+        raise UserError("there is no text: give one in quotes, a --file, or lines on the input")
+    return predictions
+
+
+if __name__ == "__main__":
+    try:
+        main(tyro.cli(Config))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)

@@ -1,0 +1,152 @@
+"""Tell whether a film review praises or blames, with LSTMs.
+
+python lstm_sentiment/train.py                       the best LSTM of the project (the defaults)
+python lstm_sentiment/train.py --recipe base         BaseLSTM: 3 layers, last state
+python lstm_sentiment/train.py --recipe improved     ImprovedLSTM: 3 bidirectional layers, GloVe
+python lstm_sentiment/train.py --pooling attention   another pooling over the states
+"""
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from common import checkpoints, runs, training
+from common.config import Settings, cli, flag
+from common.errors import require
+from common.ragged import Keep, original_order, pad
+from common.text import UNK, TokenizerName
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lstm_sentiment import baselines, data, inspection
+from lstm_sentiment.model import BASE, IMPROVED, SETTINGS, Pooling, SentimentLSTM
+
+PUBLISHED = {
+    "BiLSTM with GloVe (bentrevett)": {"test_accuracy": 0.862},
+    "attention network": {"test_accuracy": 0.905},
+}
+
+
+@dataclass
+class Config(Settings):
+    """Settings of lstm_sentiment."""
+
+    RECIPES: ClassVar = {"base": {**BASE, "vectors": "none"}, "improved": IMPROVED}
+
+    # Training
+    recipe: Literal["best", "base", "improved"] = "best"  # base, improved: 3 layers, last state
+    epochs: int = 5  # passes over the training split
+    batch_size: int = 64  # reviews a step, over all processes
+    lr: float = 2e-3  # learning rate, at its highest
+    schedule: Literal["constant", "cosine", "plateau"] = "cosine"  # course of the learning rate
+    warmup_epochs: float = 0.2  # epochs over which the learning rate rises from zero
+    weight_decay: float = 0.01  # on weight matrices only; never on biases and embeddings
+    clip_norm: float = 1.0  # largest gradient norm; 0 = no clipping
+    word_dropout: float = 0.2  # share of the training words replaced by <unk>
+
+    # Model
+    embedding_size: int = 100  # numbers in a word's vector; pretrained vectors decide it
+    hidden_size: int = 128  # units of each LSTM, in each direction
+    layers: int = 1  # LSTM layers
+    bidirectional: bool = True  # read each review from both ends
+    pooling: Pooling = "max"  # of the last layer's states; padded = at the last column, a mistake
+    dropout: float = 0.5  # after each layer
+    embedding_dropout: float = 0.0  # share of the vocabulary dropped in a batch
+    weight_drop: float = 0.0  # share of the recurrent weights dropped in a batch
+    forget_bias: float = 1.0  # start of the forget gates' bias
+    regions: int = 0  # commonest word pairs that have a vector of their own; 0 = none
+    vectors: str = "auto"  # auto, glove, none, or a file in GloVe's format
+    train_embedding: bool = True  # train the word vectors too
+
+    # Text
+    tokenizer: TokenizerName = "basic_english"  # words = punctuation deleted; subword = pieces
+    min_frequency: int = 2  # rarer words of the training split become <unk>
+    max_size: int = 0  # largest vocabulary; 0 = no limit
+    max_len: int = 400  # tokens kept of each review
+    keep: Keep = "both"  # which: the first, the last, or both halves
+    val_share: float = 0.1  # of the training part, held out by film to choose the best epoch
+    baselines: bool = True  # measure the linear models too (about a minute)
+
+    def check(self) -> None:
+        super().check()
+        for name in ("embedding_size", "hidden_size", "layers", "max_len", "min_frequency"):
+            value = getattr(self, name)
+            require(value >= 1, f"--{flag(name)} must be at least 1, not {value}")
+        for name in ("dropout", "embedding_dropout", "weight_drop", "word_dropout"):
+            value = getattr(self, name)
+            require(0 <= value < 1, f"--{flag(name)} must lie in 0 <= x < 1, not {value}")
+        require(
+            0 < self.val_share <= 0.5, f"--val-share must lie in 0 < x <= 0.5, not {self.val_share}"
+        )
+        require(self.max_size == 0 or self.max_size > 2, "--max-size must be 0 or above 2")
+        require(self.regions >= 0, f"--regions must not be negative, and is {self.regions}")
+
+
+def make_step(config: Config) -> training.Step:
+    """Binary cross-entropy of the logit; on training batches with dropped words."""
+
+    def step(model: nn.Module, batch: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, int, dict]:
+        ids, lengths, labels = batch  # (batch, tokens), (batch,), (batch,)
+        if model.training and config.word_dropout:
+            dropped = torch.rand(ids.shape, device=ids.device) < config.word_dropout
+            ids = ids.masked_fill(dropped & (ids != 0), UNK)
+        logits = model(ids, lengths)  # (batch,)
+        loss = F.binary_cross_entropy_with_logits(logits, labels)
+        return loss, len(labels), {"accuracy": ((logits > 0) == labels.bool()).sum()}
+
+    return step
+
+
+def make_optimizer(config: Config, model: SentimentLSTM) -> torch.optim.Optimizer:
+    """AdamW; embeddings have no weight decay: it would fade the rare words."""
+    tables = {m.weight for m in model.modules() if isinstance(m, nn.Embedding)}
+    matrices, vectors = training.parameter_groups(model, config.weight_decay)
+    vectors["params"] += [p for p in matrices["params"] if p in tables]
+    matrices["params"] = [p for p in matrices["params"] if p not in tables]
+    return torch.optim.AdamW([matrices, vectors], lr=config.lr, fused=True)
+
+
+def main(config: Config) -> dict[str, Any]:
+    """Train, choose the best epoch on validation, report on test; returns the results."""
+    run = runs.start("lstm_sentiment", config)
+    text_settings = ("tokenizer", "min_frequency", "max_size", "max_len", "keep", "val_share")
+    reviews = data.load(
+        config.data, config.data_dir, **{name: getattr(config, name) for name in text_settings}
+    )
+    run.describe_data(reviews.source, {split: len(rows) for split, rows in reviews.labels.items()})
+    found = data.find_vectors(reviews, config.vectors, config.data_dir, config.seed)
+    batches = {
+        split: data.loader(reviews, split, config.batch_size, config.seed, run.device)
+        for split in data.SPLITS
+    }
+    inspection.describe(run, reviews, found, batches["train"].plan)
+
+    settings = {name: getattr(config, name) for name in SETTINGS}
+    if found is not None:
+        settings |= {"embedding_size": found.matrix.shape[1], "vectors": found.matrix}
+    regions = data.region_keys(reviews, config.regions)
+    model = SentimentLSTM(len(reviews.vocabulary), **settings, region_keys=regions).to(run.device)
+    run.describe_model(model, pad(reviews.tokens["test"].to(run.device), torch.tensor([0])))
+    checkpoints.write_text(run.folder / "vocabulary.json", json.dumps(reviews.vocabulary.state()))
+    history = training.fit(
+        model, batches["train"], batches["val"], make_step(config),
+        make_optimizer(config, model), config, run, monitor="val_accuracy", mode="max",
+    )  # fmt: skip
+
+    logits = training.predict(model, batches["test"], lambda model, batch: model(*batch[:2]))
+    probabilities = original_order(batches["test"].plan, logits.sigmoid())
+    figures, extra = inspection.figures(reviews, probabilities)
+    inspection.report(run, history, reviews, probabilities, extra)
+    figures["val_accuracy"] = history.best["val_accuracy"]
+    compared = baselines.evaluate(reviews) if config.baselines else {}
+    return run.finish(figures, compared, PUBLISHED, extra)
+
+
+if __name__ == "__main__":
+    cli(Config, main)

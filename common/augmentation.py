@@ -119,7 +119,6 @@ def image_loader(
     seed: int = 0,
     augmentation: Augmentation | None = None,
     shuffle: bool = False,
-    shard: bool = True,
 ) -> Loader:
     """Batches (float32 (batch, 3, size, size), int64 (batch,)) of a split that lives on `place`.
 
@@ -135,4 +134,4 @@ def image_loader(
 
     count = len(images)
     plan = shuffled(count, batch_size, seed) if shuffle else in_order(count, batch_size)
-    return Loader(plan, fetch, shard=shard)
+    return Loader(plan, fetch)

@@ -1,11 +1,13 @@
 """train.py and predict.py as a user starts them: results from another folder, faults in words."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
 
+from common import runs
 from common.config import cli
 
 import numpy as np
@@ -71,6 +73,20 @@ def test_same_seed_same_figures(root: Path, trained: tuple[Path, str], tmp_path:
     for variant in ("causal", "centred"):
         assert read[0]["metrics"][variant] == read[1]["metrics"][variant]
     assert read[0]["baselines"] == read[1]["baselines"]
+
+
+def test_a_run_that_lost_a_member_resumes_to_the_same_end(
+    trained: tuple[Path, str], tmp_path: Path
+) -> None:
+    run = tmp_path / "runs" / "conv_autoencoder_nab" / "broken"
+    shutil.copytree(trained[0], run)
+    shutil.rmtree(run / "member2")
+    (run / "results.json").unlink()
+    config = runs.saved_config(train.Config, train.Config(resume=str(run)))
+    found = train.main(config)
+    results = json.loads((trained[0] / "results.json").read_text(encoding="utf-8"))
+    for variant in ("causal", "centred"):
+        assert found["metrics"][variant] == results["metrics"][variant]
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,6 @@ class ResNeXt(nn.Module):
         width: channels of a path in the first stage; half a channel is allowed, for it doubles.
         stem: as for ResNet.
         channels: of the first stage's input; its blocks give four times as many.
-        dropout: share of the pooled features dropped; the paper has none.
     """
 
     def __init__(
@@ -106,7 +105,6 @@ class ResNeXt(nn.Module):
         width: float = 4,
         stem: Stem = "small",
         channels: int = BLOCK_CHANNELS // 4,
-        dropout: float = 0.0,
     ):
         super().__init__()
         self.stem = make_stem(stem, channels)
@@ -120,7 +118,6 @@ class ResNeXt(nn.Module):
                 before = after
             after *= 2
         self.blocks = nn.Sequential(*blocks)
-        self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(before, classes)
         initialise(self)
 
@@ -129,7 +126,7 @@ class ResNeXt(nn.Module):
         maps = self.stem(images)  # (batch, channels, size/s, size/s), s = 1 or 4
         maps = self.blocks(maps)  # (batch, 4 channels 2^(stages-1), ...)
         features = maps.mean((2, 3))  # (batch, 4 channels 2^(stages-1))
-        return self.classifier(self.dropout(features))  # (batch, classes)
+        return self.classifier(features)  # (batch, classes)
 
 
 def block_weights(cardinality: int, width: float, channels: int = BLOCK_CHANNELS) -> float:

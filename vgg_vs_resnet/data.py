@@ -34,7 +34,7 @@ WNIDS = {
     ),
 }
 ARCHIVE = "tiny-imagenet-200.zip"
-SAMPLE_COUNT = 150  # pictures of each class
+SAMPLE_COUNT = 300  # pictures of each class
 SAMPLE_WRONG = 0.06  # share of them that show the shape of another class
 
 
@@ -53,26 +53,26 @@ def draw_shape(number: int, draw: np.random.Generator, size: int = 64) -> np.nda
     """uint8 (size, size, 3): a striped oval (0), a ringed disc (1) or a box on wheels (2)."""
     y, x = np.mgrid[:size, :size] / size
     back, body, detail = draw.uniform(40, 215, (3, 3))
-    slope = draw.normal(0, 60, 2)
+    slope = draw.normal(0, 40, 2)
     picture = back + (slope[0] * (x - 0.5) + slope[1] * (y - 0.5))[:, :, None]
     height, across = draw.uniform(0.38, 0.62, 2)
-    scale, turn = draw.uniform(0.18, 0.3), draw.uniform(-0.6, 0.6)
+    scale, turn = draw.uniform(0.22, 0.3), draw.uniform(-0.4, 0.4)
     u = (x - across) * np.cos(turn) + (y - height) * np.sin(turn)
     v = (y - height) * np.cos(turn) - (x - across) * np.sin(turn)
     if number == 0:
         inside = (u / 1.5) ** 2 + v**2 < scale**2
-        marks = np.sin(u * draw.uniform(50, 80)) > 0.3
+        marks = np.sin(u * draw.uniform(40, 60)) > 0.3
     elif number == 1:
         radius = np.hypot(u, v)
         inside = radius < 1.2 * scale
-        marks = np.sin(radius * draw.uniform(50, 80)) > 0.3
+        marks = np.sin(radius * draw.uniform(40, 60)) > 0.3
     else:
         inside = (abs(u) < 1.4 * scale) & (abs(v) < 0.6 * scale)
         wheels = np.hypot(abs(u) - 0.8 * scale, v - 0.6 * scale)
         marks = wheels < 0.35 * scale
         inside |= marks
     picture = np.where(inside[:, :, None], np.where(marks[:, :, None], detail, body), picture)
-    noisy = picture + draw.normal(0, 22, picture.shape)
+    noisy = picture + draw.normal(0, 12, picture.shape)
     return noisy.clip(0, 255).astype(np.uint8)
 
 

@@ -126,12 +126,9 @@ class ResNet18(nn.Module):
         classes: number of classes.
         stem: see `make_stem`.
         width: channels of the first stage; each further one doubles them.
-        dropout: share of the pooled features dropped; the paper has none.
     """
 
-    def __init__(
-        self, classes: int, stem: Stem = "imagenet", *, width: int = 64, dropout: float = 0.0
-    ):
+    def __init__(self, classes: int, stem: Stem = "imagenet", *, width: int = 64):
         super().__init__()
         self.stem = make_stem(stem, width)
         blocks: list[nn.Module] = []
@@ -142,7 +139,6 @@ class ResNet18(nn.Module):
                 blocks.append(BasicBlock(channels, width * 2**stage, stride))
                 channels = width * 2**stage
         self.blocks = nn.Sequential(*blocks)
-        self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(channels, classes)
         initialise(self)
 
@@ -151,7 +147,7 @@ class ResNet18(nn.Module):
         maps = self.stem(images)  # (batch, width, size/s, size/s), s = 1 or 4
         maps = self.blocks(maps)  # (batch, 8 width, size/8s, size/8s)
         features = maps.mean((2, 3))  # (batch, 8 width)
-        return self.classifier(self.dropout(features))  # (batch, classes)
+        return self.classifier(features)  # (batch, classes)
 
 
 def initialise(model: nn.Module) -> None:

@@ -167,28 +167,27 @@ def slot_medians(
 
 
 def make_sample(folder: Path) -> None:
-    """Nine weeks of half-hours with the daily and weekly course of a city's taxis, in NAB's format.
+    """Twelve weeks of half-hours with the daily and weekly course of a city's taxis, in NAB's format.
 
-    Four labelled disturbances of a few hours to a day, some no larger than the noise of a busy
-    hour, and two unlabelled oddities, one of them in the training rows.
+    Three labelled disturbances of a few hours to a day, no larger than a busy hour's noise is at
+    its worst, and two unlabelled oddities, one of them in the training rows.
     """
     import pandas as pd
 
     random = np.random.default_rng(20140701)
-    times = pd.date_range("2014-07-01", periods=9 * 336, freq="30min")
+    times = pd.date_range("2014-07-01", periods=12 * 336, freq="30min")
     hour, weekend = times.hour + times.minute / 60, times.day_of_week >= 5
     day = np.exp(2 * np.cos((hour - 18) * np.pi / 12) - 2) + 0.6 * np.exp(-((hour - 8.5) ** 2) / 3)
     night = np.exp(2 * np.cos((hour - 22) * np.pi / 12) - 2) + 0.5 * np.exp(-((hour - 1) ** 2) / 4)
     course = 4000 + 15000 * np.where(weekend, night, day)
     drift = np.convolve(random.normal(size=len(times) + 47), np.ones(48) / 48, "valid")
     rides = course * (1 + 0.35 * drift + 0.03 * random.normal(size=len(times)))
-    events = {"holiday": (1800, 40), "storm": (2150, 16), "festival": (2500, 10), "jam": (2800, 8)}
-    rides[1800:1840] *= 0.62
-    rides[2150:2166] *= np.linspace(0.9, 0.5, 16)
-    rides[2500:2510] += 3500
-    rides[2800:2808] *= 0.7
+    events = {"holiday": (2400, 40), "storm": (2950, 16), "festival": (3600, 10)}
+    rides[2400:2440] *= 0.62
+    rides[2950:2966] *= np.linspace(0.9, 0.5, 16)
+    rides[3600:3610] += 3500
     rides[700:704] *= 0.75  # unlabelled, in the training rows
-    rides[2300:2303] *= 1.25  # unlabelled
+    rides[3300:3303] *= 1.15  # unlabelled
     table = pd.DataFrame({"timestamp": times, "value": rides.clip(0).round().astype(int)})
     folder.mkdir(parents=True, exist_ok=True)
     table.to_csv(folder / SERIES_FILE, index=False)

@@ -30,7 +30,7 @@ def test_sample_is_in_the_benchmarks_format(sample: Path, labelled: data.Labelle
     assert second.startswith("2014-07-01 00:00:00,")
     assert labelled.series.spacing == pd.Timedelta(minutes=30)
     assert labelled.series.notes == ()
-    assert len(labelled.windows) == 4
+    assert len(labelled.windows) == 3
     ends = [end for window in labelled.windows for end in window]
     assert ends == sorted(ends)
 

@@ -167,7 +167,7 @@ def slot_medians(
 
 
 def make_sample(folder: Path) -> None:
-    """Twelve weeks of half-hours with the daily and weekly course of a city's taxis, in NAB's format.
+    """Twelve weeks with the daily and weekly course of a city's taxis, in NAB's format.
 
     Three labelled disturbances of a few hours to a day, no larger than a busy hour's noise is at
     its worst, and two unlabelled oddities, one of them in the training rows.

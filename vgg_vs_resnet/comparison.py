@@ -9,6 +9,7 @@ import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -25,7 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vgg_vs_resnet.model import REDUCTION, Stem
+from vgg_vs_resnet.model import REDUCTION, SETTINGS, Name, Stem, make
 
 # The plain recipe: no augmentation, no BatchNorm in VGG, weight decay on everything, and a learning
 # rate that falls when validation stalls (Simonyan & Zisserman, section 3.1; He et al., 3.4).
@@ -109,6 +110,13 @@ class Candidate:
     name: str
     make: Callable[[], nn.Module]
     lr: float
+
+
+def candidate(name: Name, classes: int, config: ImageSettings) -> Candidate:
+    """One of vgg_vs_resnet's models and its learning rate."""
+    chosen = {setting: getattr(config, setting) for setting in SETTINGS}
+    lr = config.vgg_lr if name == "vgg16c" else config.lr
+    return Candidate(name, partial(make, name, classes, **chosen), lr)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+Name = Literal["vgg16c", "resnet18"]
 Stem = Literal["imagenet", "small"]
+SETTINGS = ("size", "width", "stem", "hidden", "dropout", "batch_norm")  # of train.py, for `make`
 
 # Convolutions of each block of configuration C: the kernel's side.
 KERNELS = ((3, 3), (3, 3), (3, 3, 1), (3, 3, 1), (3, 3, 1))
@@ -159,3 +161,20 @@ def initialise(model: nn.Module) -> None:
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
         if isinstance(module, (nn.Conv2d, nn.Linear)) and module.bias is not None:
             nn.init.zeros_(module.bias)
+
+
+def make(
+    name: Name,
+    classes: int,
+    *,
+    size: int,
+    width: int,
+    stem: Stem,
+    hidden: int,
+    dropout: float,
+    batch_norm: bool,
+) -> nn.Module:
+    """An untrained model by its name; `stem` is for ResNet, the last three are for VGG."""
+    if name == "resnet18":
+        return ResNet18(classes, stem, width=width)
+    return VGG16C(classes, size, width=width, hidden=hidden, dropout=dropout, batch_norm=batch_norm)

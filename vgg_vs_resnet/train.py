@@ -7,9 +7,8 @@ python vgg_vs_resnet/train.py --images DIR        your own image folder, one fol
 
 import sys
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -17,13 +16,10 @@ from common import plots, runs
 from common.config import cli
 from common.errors import require
 
-from torch import nn
-
 from vgg_vs_resnet import baselines, comparison, data, figures
-from vgg_vs_resnet.comparison import Candidate, ImageSettings
-from vgg_vs_resnet.model import VGG16C, ResNet18
+from vgg_vs_resnet.comparison import ImageSettings
+from vgg_vs_resnet.model import Name
 
-Name = Literal["vgg16c", "resnet18"]
 PUBLISHED = {
     "VGG-16 C": {"val_accuracy": 0.894},
     "ResNet-18": {"val_accuracy": 0.8989},
@@ -44,26 +40,6 @@ class Config(ImageSettings):
         require(len(set(self.models)) == len(self.models), "--models names one model twice")
 
 
-def make_model(name: Name, classes: int, config: ImageSettings) -> nn.Module:
-    """An untrained model."""
-    if name == "resnet18":
-        return ResNet18(classes, config.stem, width=config.width)
-    return VGG16C(
-        classes,
-        config.size,
-        width=config.width,
-        hidden=config.hidden,
-        dropout=config.dropout,
-        batch_norm=config.batch_norm,
-    )
-
-
-def candidate(name: Name, classes: int, config: ImageSettings) -> Candidate:
-    """A model and its learning rate."""
-    make = partial(make_model, name, classes, config)
-    return Candidate(name, make, config.vgg_lr if name == "vgg16c" else config.lr)
-
-
 def main(config: Config) -> dict[str, Any]:
     """Train the models one after the other, compare them on the test split."""
     run = runs.start("vgg_vs_resnet", config)
@@ -77,7 +53,7 @@ def main(config: Config) -> dict[str, Any]:
     loaders = comparison.prepare(run, source, found, config)
     outcomes = {
         name: comparison.train(
-            candidate(name, len(found.classes), config), loaders, found, config, run
+            comparison.candidate(name, len(found.classes), config), loaders, found, config, run
         )
         for name in config.models
     }

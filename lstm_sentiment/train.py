@@ -27,6 +27,7 @@ from torch.nn import functional as F
 from lstm_sentiment import baselines, data, inspection
 from lstm_sentiment.model import BASE, IMPROVED, SETTINGS, Pooling, SentimentLSTM
 
+SMALL = {"hidden_size": 64, "regions": 0, "max_len": 256, "word_dropout": 0.2}
 PUBLISHED = {
     "BiLSTM with GloVe (bentrevett)": {"test_accuracy": 0.862},
     "attention network": {"test_accuracy": 0.905},
@@ -37,18 +38,21 @@ PUBLISHED = {
 class Config(Settings):
     """Settings of lstm_sentiment."""
 
-    RECIPES: ClassVar = {"base": {**BASE, "vectors": "none"}, "improved": IMPROVED}
+    RECIPES: ClassVar = {
+        "base": {**SMALL, **BASE, "vectors": "none"},
+        "improved": {**SMALL, **IMPROVED},
+    }
 
     # Training
     recipe: Literal["best", "base", "improved"] = "best"  # base, improved: 3 layers, last state
-    epochs: int = 5  # passes over the training split
+    epochs: int = 4  # passes over the training split
     batch_size: int = 64  # reviews a step, over all processes
     lr: float = 2e-3  # learning rate, at its highest
     schedule: Literal["constant", "cosine", "plateau"] = "cosine"  # course of the learning rate
     warmup_epochs: float = 0.2  # epochs over which the learning rate rises from zero
     weight_decay: float = 0.01  # on weight matrices only; never on biases and embeddings
     clip_norm: float = 1.0  # largest gradient norm; 0 = no clipping
-    word_dropout: float = 0.2  # share of the training words replaced by <unk>
+    word_dropout: float = 0.4  # share of the training words replaced by <unk>
 
     # Model
     embedding_size: int = 100  # numbers in a word's vector; pretrained vectors decide it
@@ -60,7 +64,7 @@ class Config(Settings):
     embedding_dropout: float = 0.0  # share of the vocabulary dropped in a batch
     weight_drop: float = 0.0  # share of the recurrent weights dropped in a batch
     forget_bias: float = 1.0  # start of the forget gates' bias
-    regions: int = 0  # commonest word pairs that have a vector of their own; 0 = none
+    regions: int = 100_000  # commonest word pairs that have a vector of their own; 0 = none
     vectors: str = "auto"  # auto, glove, none, or a file in GloVe's format
     train_embedding: bool = True  # train the word vectors too
 

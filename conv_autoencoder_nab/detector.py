@@ -47,6 +47,7 @@ class DetectorSettings(Settings):
     epochs: int = 30  # passes over the training windows
     batch_size: int = 128  # windows a step
     lr: float = 2e-3  # learning rate
+    precision: Literal["auto", "float32", "bfloat16"] = "float32"  # errors are finer than bfloat16
 
     # Model
     window: int = 96  # rows of a window: two days of half-hours
@@ -126,7 +127,10 @@ def fit_members(
 def member_scores(
     model: nn.Module, scaled: np.ndarray, window: int, recent: int
 ) -> dict[Variant, np.ndarray]:
-    """One member's causal and centred scores, (rows,) each; a missing value counts as no error."""
+    """One member's causal and centred scores, (rows,) each.
+
+    Missing values are left out of the means; where most are missing, there is no score (NaN).
+    """
     place = next(model.parameters()).device
     values = torch.from_numpy(scaled).float().to(place)
     observed = windows_of(~torch.isnan(values), window)
@@ -134,14 +138,23 @@ def member_scores(
     loader = Loader(in_order(len(windows), SCORING_BATCH), lambda i: (windows[i], observed[i]))
 
     def forward(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
-        errors = absolute_errors(model, batch[0]) * batch[1]  # (batch, window)
-        return torch.stack([errors[:, -recent:].mean(1), errors.mean(1)], dim=1)  # (batch, 2)
+        with torch.autocast(place.type, enabled=False):  # the differences are small
+            errors, observed = absolute_errors(model, batch[0]), batch[1]  # (batch, window) each
+        ends = mean_of_observed(errors[:, -recent:], observed[:, -recent:])
+        return torch.stack([ends, mean_of_observed(errors, observed)], dim=1)  # (batch, 2)
 
     scores = training.predict(model, loader, forward).double().numpy()
     return {
         variant: at_rows(scores[:, column], len(scaled), window, variant)
         for column, variant in enumerate(VARIANTS)
     }
+
+
+def mean_of_observed(errors: Tensor, observed: Tensor) -> Tensor:
+    """Mean of each row's observed errors, (batch, rows) -> (batch,); NaN if most are missing."""
+    count = observed.sum(1)
+    mean = (errors * observed).sum(1) / count
+    return mean.masked_fill(2 * count < observed.shape[1], torch.nan)
 
 
 def at_rows(window_scores: np.ndarray, rows: int, window: int, variant: Variant) -> np.ndarray:

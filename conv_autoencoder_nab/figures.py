@@ -54,7 +54,9 @@ def series_and_alarms(
     for axis in (top, bottom):
         date_axis(axis)
         if train:
-            axis.axvline(times[train], color=GREY, ls="--", lw=1, label="end of training rows")
+            axis.axvline(
+                times[train], color=GREY, ls="--", lw=1, label="end of the rows learned from"
+            )
     handles = {
         h.get_label(): h for axis in (top, bottom) for h in axis.get_legend_handles_labels()[0]
     }
@@ -78,7 +80,9 @@ def scores_and_thresholds(
         axis.plot(times, values, lw=0.6, color=BLUE, label="score (1 = a normal row)")
         axis.axhline(thresholds[name], color=RED, lw=1.2, label="threshold")
         if train:
-            axis.axvline(times[train], color=GREY, ls="--", lw=1, label="end of training rows")
+            axis.axvline(
+                times[train], color=GREY, ls="--", lw=1, label="end of the rows learned from"
+            )
         axis.set(yscale="log", ylabel=f"{name} score", xlim=(times[0], times[-1]))
         date_axis(axis)
     axes[-1, 0].set_xlabel("date")

@@ -83,10 +83,15 @@ def test_scores_do_not_depend_on_rows_beyond_their_reach(
     assert old[40 - ahead] != new[40 - ahead]
 
 
-def test_a_missing_value_is_no_error(model: ConvAutoencoder) -> None:
+def test_missing_values_are_left_out(model: ConvAutoencoder) -> None:
     series = values()
-    series[-RECENT:] = np.nan
-    assert member_scores(model, series, WINDOW, RECENT)["causal"][-1] == 0.0
+    series[-1] = np.nan
+    window = torch.tensor(np.nan_to_num(series[-WINDOW:]), dtype=torch.float32)[None]
+    errors = (model(window) - window).abs()[0].detach()
+    found = member_scores(model, series, WINDOW, RECENT)["causal"][-1]
+    assert found == pytest.approx(errors[-RECENT:-1].mean().item(), rel=1e-5)
+    series[-3:] = np.nan
+    assert np.isnan(member_scores(model, series, WINDOW, RECENT)["causal"][-1])
 
 
 def test_at_rows_places_every_window() -> None:

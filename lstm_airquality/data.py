@@ -175,10 +175,10 @@ def fit_scaler(values: np.ndarray) -> Scaler:
 def calendar(times: "pd.DatetimeIndex") -> np.ndarray:
     """(rows, 7): sine and cosine of 24 h, 12 h and 7 days, and whether it is a weekend."""
     hour = times.hour.to_numpy()
-    hour_of_week = times.dayofweek.to_numpy() * 24 + hour
+    hour_of_week = times.day_of_week.to_numpy() * 24 + hour
     angles = [2 * np.pi * hour / 24, 2 * np.pi * hour / 12, 2 * np.pi * hour_of_week / 168]
     waves = [wave(angle) for angle in angles for wave in (np.sin, np.cos)]
-    return np.column_stack([*waves, times.dayofweek.to_numpy() >= 5])
+    return np.column_stack([*waves, times.day_of_week.to_numpy() >= 5])
 
 
 @dataclass(frozen=True)

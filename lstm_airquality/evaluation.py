@@ -31,8 +31,8 @@ def score(
         seen = ~np.isnan(truth[:, column])
         values = truth[seen, column]
         rows[name] = {"scored_hours": int(seen.sum()), "unit": UNITS[name], "r2": None}
-        variance = values.var() if seen.any() else 0.0
-        if variance > 0:
+        if seen.any() and np.ptp(values) > 0:
+            variance = values.var()
             errors = forecast[seen, column] - values
             mae, mse = np.abs(errors).mean(), np.square(errors).mean()
             found = {"r2": 1 - mse / variance, "mae": mae, "rmse": np.sqrt(mse)}

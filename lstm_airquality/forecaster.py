@@ -16,6 +16,7 @@ import torch
 from lstm_airquality.data import CALENDAR, FEATURES, Hours, Scaler, prepare
 from lstm_airquality.model import Forecaster
 
+FILE = "forecaster.pt"  # in the folder of a run
 MODEL = (
     "cell",
     "hidden_size",
@@ -70,7 +71,7 @@ class Trained:
             return cls(model.to(device).eval(), scaler, state["settings"])
         except (KeyError, TypeError) as error:
             raise UserError(
-                f"{path} is no forecaster (it lacks {error}): give the forecaster.pt of a run"
+                f"{path} is no forecaster (it lacks {error}): give the {FILE} of a run"
             ) from error
 
     def prepare(self, series: Series) -> Hours:

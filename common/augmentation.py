@@ -37,18 +37,21 @@ class Augmentation:
 class Normalise:
     """uint8 pixels -> what the network sees: mean 0 and standard deviation 1 by channel.
 
-    Evaluation and prediction call it with pixels alone, training with an augmentation.
+    Evaluation and prediction call it with pixels alone, training with an augmentation. `mean` and
+    `std`, (3,), lie on the device of the pixels.
     """
 
     def __init__(self, mean: Tensor, std: Tensor):
-        self.mean, self.std = mean, std
+        self.mean, self.std = mean[:, None, None], std[:, None, None]  # (3, 1, 1)
+        self.grey = torch.tensor(GREY, device=mean.device)
+        self.fill = round(255 * float(mean.mean()))  # level of what a shift brings into view
 
     def __call__(self, pixels: Tensor, augmentation: Augmentation | None = None) -> Tensor:
         """uint8 (batch, 3, height, width) -> float32 of the same shape."""
         if augmentation is None:
             return self.colours(pixels, 0.0)
         if augmentation.padding:
-            pixels = random_crop(pixels, augmentation.padding, round(255 * float(self.mean.mean())))
+            pixels = random_crop(pixels, augmentation.padding, self.fill)
         if augmentation.flip:
             pixels = random_flip(pixels)
         images = self.colours(pixels, augmentation.jitter)
@@ -61,21 +64,19 @@ class Normalise:
         c b (s x + (1 - s) grey(x)) + (1 - c) b m: with the normalisation that is one 3 x 3 matrix
         and one shift for each sample. Values are not clipped to the range of a picture.
         """
-        mean = self.mean.to(pixels.device)
-        std = self.std.to(pixels.device)
         images = pixels.float().div_(255)  # (batch, 3, height, width)
         if not jitter:
-            return images.sub_(mean[:, None, None]).div_(std[:, None, None])
-        count = len(images)
-        factors = torch.empty(3, count, 1, 1, device=images.device).uniform_(1 - jitter, 1 + jitter)
+            return images.sub_(self.mean).div_(self.std)
+        count, place = len(images), images.device
+        factors = torch.empty(3, count, 1, 1, device=place).uniform_(1 - jitter, 1 + jitter)
         brightness, contrast, saturation = factors  # (batch, 1, 1) each
-        grey = torch.tensor(GREY, device=images.device)
-        colour = torch.eye(3, device=images.device)
-        matrix = brightness * contrast * (saturation * colour + (1 - saturation) * grey)
-        level = (images.mean((2, 3)) @ grey).view(count, 1, 1)  # (batch, 1, 1)
-        shift = (1 - contrast) * brightness * level - mean[:, None]  # (batch, 3, 1)
+        colour = torch.eye(3, device=place)
+        matrix = brightness * contrast * (saturation * colour + (1 - saturation) * self.grey)
+        level = (images.mean((2, 3)) @ self.grey).view(count, 1, 1)  # (batch, 1, 1)
+        shift = (1 - contrast) * brightness * level - self.mean[:, 0]  # (batch, 3, 1)
         flat = images.flatten(2)  # (batch, 3, height x width)
-        return torch.baddbmm(shift / std[:, None], matrix / std[:, None], flat).view_as(images)
+        std = self.std[:, 0]  # (3, 1)
+        return torch.baddbmm(shift / std, matrix / std, flat).view_as(images)
 
 
 def random_crop(pixels: Tensor, padding: int, fill: int) -> Tensor:

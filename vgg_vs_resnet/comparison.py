@@ -8,99 +8,28 @@ numbers start anew from the seed for each, so that none depends on which were tr
 import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any
 
 from common import checkpoints, device, metrics, report, training
 from common.augmentation import Augmentation, Normalise, image_loader
 from common.batches import Loader
-from common.config import Settings, flag
 from common.downloads import Source
-from common.errors import require
 from common.images import Images, ImageSet
+from common.progress import History
 from common.runs import Run
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vgg_vs_resnet.model import REDUCTION, SETTINGS, Name, Stem, make
+from vgg_vs_resnet.model import SETTINGS, Name, make
+from vgg_vs_resnet.settings import ImageSettings
 
-# The plain recipe: no augmentation, no BatchNorm in VGG, weight decay on everything, and a learning
-# rate that falls when validation stalls (Simonyan & Zisserman, section 3.1; He et al., 3.4).
-BASE = {
-    "schedule": "plateau", "warmup_epochs": 0.0, "ema_decay": 0.0, "label_smoothing": 0.0,
-    "padding": 0, "flip": False, "jitter": 0.0, "erase": 0.0, "batch_norm": False,
-    "decay_all": True, "vgg_lr": 0.01,
-}  # fmt: skip
 CPU_FLOPS = 5e10  # a second, of two cores
 LONG_HOURS = 2
-
-
-@dataclass
-class ImageSettings(Settings):
-    """Settings of the image projects that are trained from scratch."""
-
-    # Training
-    recipe: Literal["improved", "base"] = "improved"  # base: the papers' plain recipe, see BASE
-    epochs: int = 40  # passes over the training split
-    batch_size: int = 128  # images a step, over all processes
-    lr: float = 0.1  # learning rate, at its highest, of the residual networks
-    vgg_lr: float = 0.02  # the same of VGG, whose linear layers have no BatchNorm
-    momentum: float = 0.9  # of the gradient
-    schedule: Literal["constant", "cosine", "plateau"] = "cosine"  # course of the learning rate
-    warmup_epochs: float = 2.0  # epochs over which the learning rate rises from zero
-    weight_decay: float = 5e-4  # on weight matrices; see --decay-all
-    decay_all: bool = False  # weight decay on biases and norms too, as in the papers
-    ema_decay: float = 0.99  # averaged weights: decay a step; 0 = no averaging
-    label_smoothing: float = 0.1  # share of each target spread over all classes
-
-    # Augmentation
-    padding: int = 6  # pixels by which a training image is shifted, at most
-    flip: bool = True  # mirror every second training image
-    jitter: float = 0.2  # brightness, contrast and saturation change by up to this share
-    erase: float = 0.25  # share of the training images that lose a rectangle
-
-    # Model
-    batch_norm: bool = True  # BatchNorm after every convolution of VGG
-    stem: Stem = "small"  # of the residual networks: full resolution, or as for ImageNet
-    width: int = 64  # channels of the first stage of every network
-    hidden: int = 4096  # units of VGG's two hidden linear layers
-    dropout: float = 0.5  # share of these units dropped
-
-    # Data
-    images: str = ""  # your own image folder: one folder for each class
-    size: int = 64  # images are resized to this side, in pixels; a multiple of 32
-    per_class: int = 0  # images used of each class, at most; 0 = all
-
-    def __post_init__(self) -> None:
-        for name, value in BASE.items() if self.recipe == "base" else ():
-            if getattr(self, name) == getattr(type(self), name):
-                setattr(self, name, value)
-
-    def check(self) -> None:
-        super().check()
-        for name in ("width", "hidden"):
-            value = getattr(self, name)
-            require(value >= 1, f"--{flag(name)} must be at least 1, not {value}")
-        require(
-            self.size >= REDUCTION and self.size % REDUCTION == 0,
-            f"--size must be a multiple of {REDUCTION}, and {self.size} is none",
-        )
-        require(self.vgg_lr > 0, f"--vgg-lr must be above 0, not {self.vgg_lr}")
-        for name in ("momentum", "label_smoothing", "dropout", "jitter"):
-            value = getattr(self, name)
-            require(0 <= value < 1, f"--{flag(name)} must lie in 0 <= x < 1, not {value}")
-        require(0 <= self.erase <= 1, f"--erase must lie in 0 <= x <= 1, not {self.erase}")
-        for name in ("padding", "per_class"):
-            value = getattr(self, name)
-            require(value >= 0, f"--{flag(name)} must not be negative, and is {value}")
-        require(
-            not self.images or self.data != "sample",
-            "--images names your own pictures: leave --data sample out",
-        )
 
 
 @dataclass(frozen=True)
@@ -119,14 +48,18 @@ def candidate(name: Name, classes: int, config: ImageSettings) -> Candidate:
     return Candidate(name, partial(make, name, classes, **chosen), lr)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Outcome:
-    """What came of a candidate: figures by name, the epochs' rows, and what it says of the test."""
+    """What came of a candidate.
+
+    metrics: its figures by name. rows: of its epochs. report: see `metrics.classification`, and
+    probabilities (test images, classes): of the test split, where it is measured.
+    """
 
     metrics: dict[str, Any]
     rows: list[dict[str, Any]]
-    report: dict[str, Any]  # of metrics.classification
-    probabilities: Tensor  # (test images, classes)
+    report: dict[str, Any] = field(default_factory=dict)
+    probabilities: Tensor = field(default_factory=lambda: torch.empty(0))
 
 
 def prepare(run: Run, source: Source, found: ImageSet, config: ImageSettings) -> dict[str, Loader]:
@@ -144,7 +77,7 @@ def prepare(run: Run, source: Source, found: ImageSet, config: ImageSettings) ->
     train, val = found.splits["train"], found.splits["val"]
     rows = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))[: len(val)]
     again = Images(train.pixels[rows], train.labels[rows], [])
-    normalise = Normalise(found.mean, found.std)
+    normalise = Normalise(found.mean.to(run.device), found.std.to(run.device))
     how = Augmentation(config.padding, config.flip, config.jitter, config.erase)
 
     def loader(images: Images, **options: Any) -> Loader:
@@ -186,19 +119,19 @@ def train(
     found: ImageSet,
     config: ImageSettings,
     run: Run,
+    with_test: bool = True,
 ) -> Outcome:
     """Train a candidate in a part of the run, choose its best epoch, and measure it."""
     part = run.part(candidate.name)
     device.seed_everything(config.seed)
-    on_gpu = run.device.type == "cuda"
     model = candidate.make().to(run.device)
-    if on_gpu:
+    if run.device.type == "cuda":
         model.to(memory_format=torch.channels_last)
         torch.cuda.reset_peak_memory_stats(run.device)
     example = torch.zeros(1, 3, config.size, config.size, device=run.device)
     run.describe_model(model, (example,), candidate.name)
-    known = run.models[candidate.name]
-    warn_if_long(known["flops"], loaders["train"].samples, config, run)
+    flops = run.models[candidate.name]["flops"]
+    warn_if_long(flops, loaders["train"].samples, config, run)
     step = make_step(config.label_smoothing)
     optimizer = make_optimizer(model, candidate.lr, config)
     history = training.fit(
@@ -207,35 +140,45 @@ def train(
     )  # fmt: skip
     if min(row["train_loss"] for row in history.rows) > 0.98 * math.log(len(found.classes)):
         run.print(
-            f"{candidate.name} learnt nothing: its loss stayed at that of guessing; use another "
-            "learning rate, or --batch-norm True for VGG"
+            f"{candidate.name} has learnt nothing yet: its loss in training is still that of "
+            "guessing; train longer, with another learning rate, or VGG with --batch-norm True"
         )
     again = training.evaluate(model, loaders["train again"], step, config.precision)
-    probabilities = training.predict(
-        model, loaders["test"], lambda model, batch: model(batch[0])
-    ).softmax(1)
-    measured = metrics.classification(found.splits["test"].labels, probabilities, found.classes)
-    best, rows = history.best, history.rows
-    warm = rows[1:] or rows  # the first epoch also warms up and compiles
-    figures = {
-        "parameters": known["parameters"],
-        "flops": known["flops"],
+    outcome = Outcome(figures_of(history, again), history.rows)
+    outcome.metrics |= {"parameters": run.models[candidate.name]["parameters"], "flops": flops}
+    if run.device.type == "cuda":
+        outcome.metrics["peak_memory_mb"] = report.peak_memory_mb(run.device)
+    if with_test:
+        test(outcome, model, loaders["test"], found)
+    return outcome
+
+
+def figures_of(history: History, again: Mapping[str, float]) -> dict[str, float]:
+    """What the epochs say, and the best model's figures on training images (`again`)."""
+    best = history.best
+    warm = history.rows[1:] or history.rows  # the first epoch also warms up and compiles
+    return {
         "val_accuracy": best["val_accuracy"],
-        "test_accuracy": measured["accuracy"],
-        "macro_f1": measured["macro_f1"],
         "best_epoch": best["epoch"],
         "train_accuracy": again["accuracy"],
+        "gap": again["accuracy"] - best["val_accuracy"],
         "train_loss": again["loss"],
         "val_loss": best["val_loss"],
-        "gap": again["accuracy"] - best["val_accuracy"],
-        "fluctuation": fluctuation(rows),
+        "fluctuation": fluctuation(history.rows),
         "seconds_per_epoch": statistics.median(row["seconds"] for row in warm),
         "images_per_second": statistics.median(row["samples_per_second"] for row in warm),
         "train_seconds": history.seconds,
     }
-    if on_gpu:
-        figures["peak_memory_mb"] = report.peak_memory_mb(run.device)
-    return Outcome(figures, rows, measured, probabilities)
+
+
+def test(outcome: Outcome, model: nn.Module, loader: Loader, found: ImageSet) -> None:
+    """Add what the best model does on the test split."""
+    logits = training.predict(model, loader, lambda model, batch: model(batch[0]))
+    outcome.probabilities = logits.softmax(1)
+    labels = found.splits["test"].labels
+    outcome.report = metrics.classification(labels, outcome.probabilities, found.classes)
+    outcome.metrics["test_accuracy"] = outcome.report["accuracy"]
+    outcome.metrics["macro_f1"] = outcome.report["macro_f1"]
 
 
 def warn_if_long(flops: int, samples: int, config: ImageSettings, run: Run) -> None:
@@ -255,17 +198,21 @@ def fluctuation(rows: Sequence[Mapping[str, float]]) -> float:
     return statistics.mean(changes) / statistics.mean(losses) if changes else 0.0
 
 
+COLUMNS = (
+    ("parameters", "flops", "seconds_per_epoch", "images_per_second", "peak_memory_mb"),
+    ("val_accuracy", "best_epoch", "test_accuracy", "macro_f1", "train_accuracy", "gap"),
+    ("train_loss", "val_loss", "fluctuation", "train_seconds"),
+)
+
+
 def table(outcomes: Mapping[str, Outcome]) -> str:
-    """One line for each model, with all its figures, in two blocks to fit the screen."""
-    names = list(next(iter(outcomes.values())).metrics)
+    """The models' figures, in blocks that fit the screen."""
     label = max(map(len, outcomes)) + 2
     lines = []
-    for part in (names[:8], names[8:]):
-        lines.append(" " * label + " ".join(f"{name:>{max(11, len(name))}}" for name in part))
+    for block in COLUMNS:
+        lines.append(" " * label + " ".join(f"{name:>17}" for name in block))
         for title, outcome in outcomes.items():
-            cells = [
-                f"{report.number(outcome.metrics[name]):>{max(11, len(name))}}" for name in part
-            ]
+            cells = [f"{report.number(outcome.metrics.get(name)):>17}" for name in block]
             lines.append(f"{title:<{label}}" + " ".join(cells))
     return "\n".join(lines)
 

@@ -17,8 +17,8 @@ from common.config import cli
 from common.errors import require
 
 from vgg_vs_resnet import baselines, comparison, data, figures
-from vgg_vs_resnet.comparison import ImageSettings
 from vgg_vs_resnet.model import Name
+from vgg_vs_resnet.settings import ImageSettings
 
 PUBLISHED = {
     "VGG-16 C": {"val_accuracy": 0.894},
@@ -71,7 +71,7 @@ def main(config: Config) -> dict[str, Any]:
         baselines.evaluate(found),
         PUBLISHED,
         {
-            "per_class": {name: outcome.report["per_class"] for name, outcome in outcomes.items()},
+            "reports": {name: outcome.report for name, outcome in outcomes.items()},
             "accuracy_by_origin": comparison.accuracy_by_origin(
                 data.origins(source.folder), found, outcomes
             ),

@@ -1,0 +1,172 @@
+"""ResNeXt beside ResNet-18 and VGG-16, trained from scratch on the same pictures.
+
+python resnext_comparison/train.py                          the three models
+python resnext_comparison/train.py --study cardinality      cardinality 1 to 32, equal complexity
+python resnext_comparison/train.py --study rate             a short sweep of learning rates
+"""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from common import plots, runs
+from common.config import cli
+from common.errors import require
+from common.images import ImageSet
+from common.runs import Run
+
+from resnext_comparison import figures
+from resnext_comparison.model import ResNeXt, equal_width
+from vgg_vs_resnet import baselines, comparison, data
+from vgg_vs_resnet import figures as shared_figures
+from vgg_vs_resnet.comparison import Candidate, Outcome
+from vgg_vs_resnet.settings import ImageSettings
+
+Name = Literal["vgg16c", "resnet18", "resnext29"]
+COLUMNS = ("train_accuracy", "val_accuracy", "train_loss", "val_loss", "test_accuracy")
+PUBLISHED = {
+    "VGG-16": {"train_accuracy": 0.9944, "val_accuracy": 0.894},
+    "ResNet-18": {"train_accuracy": 0.8097, "val_accuracy": 0.8989},
+    "ResNeXt": {"train_accuracy": 0.87, "val_accuracy": 0.9061},
+}
+
+
+@dataclass
+class Config(ImageSettings):
+    """Settings of resnext_comparison."""
+
+    study: Literal["models", "cardinality", "rate"] = "models"  # what is compared
+    models: tuple[Name, ...] = ("vgg16c", "resnet18", "resnext29")  # which to train, in this order
+
+    # ResNeXt
+    cardinality: int = 32  # paths of each block
+    path_width: float = 4  # channels of each path in the first stage
+
+    # Studies
+    study_epochs: int = 12  # passes over the training split, for each training of the two studies
+    cardinalities: tuple[int, ...] = (1, 2, 4, 8, 16, 32)  # each as complex as the model above
+    rates: tuple[float, ...] = (0.003, 0.01, 0.03, 0.1, 0.3)  # learning rates
+
+    def check(self) -> None:
+        super().check()
+        for name in ("models", "cardinalities", "rates"):
+            values = getattr(self, name)
+            require(bool(values), f"--{name} is empty: give at least one")
+            require(len(set(values)) == len(values), f"--{name} has one twice")
+        require(self.cardinality >= 1, f"--cardinality must be at least 1, not {self.cardinality}")
+        require(
+            self.path_width > 0 and float(2 * self.path_width).is_integer(),
+            f"--path-width must be a multiple of 1/2 above 0, not {self.path_width}",
+        )
+        require(min(self.cardinalities) >= 1, "--cardinalities must be at least 1")
+        require(min(self.rates) > 0, "--rates must be above 0")
+        if self.study != "models":
+            super(Config, self.for_study()).check()
+
+    def for_study(self) -> "Config":
+        """The same settings with the budget of a study."""
+        return replace(self, epochs=self.study_epochs)
+
+
+def resnext(classes: int, config: Config, cardinality: int, width: float) -> ResNeXt:
+    """ResNeXt-29 of the paper's section 5.3, narrower by default."""
+    return ResNeXt(
+        classes, cardinality=cardinality, width=width, stem=config.stem, channels=config.width
+    )
+
+
+def candidate(name: Name, classes: int, config: Config) -> Candidate:
+    """A model by its name, and its learning rate."""
+    if name != "resnext29":
+        return comparison.candidate(name, classes, config)
+    make = partial(resnext, classes, config, config.cardinality, config.path_width)
+    return Candidate(name, make, config.lr)
+
+
+def candidates(config: Config, classes: int) -> dict[str, Candidate]:
+    """What the study compares, by the names of the parts of the run."""
+    if config.study == "models":
+        chosen = [candidate(name, classes, config) for name in config.models]
+    elif config.study == "rate":
+        chosen = [
+            replace(candidate(name, classes, config), name=f"{name} rate {rate:g}", lr=rate)
+            for name in config.models
+            for rate in config.rates
+        ]
+    else:
+        like = (config.cardinality, config.path_width)
+        widths = {c: equal_width(c, 4 * config.width, like) for c in config.cardinalities}
+        chosen = [
+            Candidate(f"cardinality {c}", partial(resnext, classes, config, c, width), config.lr)
+            for c, width in widths.items()
+        ]
+    return {each.name: each for each in chosen}
+
+
+def main(config: Config) -> dict[str, Any]:
+    """Train what the study compares, one after the other, and show the comparison."""
+    run = runs.start("resnext_comparison", config)
+    source, found = data.load(
+        config.size,
+        images=config.images,
+        data=config.data,
+        data_dir=config.data_dir,
+        per_class=config.per_class,
+    )
+    budget = config if config.study == "models" else config.for_study()
+    loaders = comparison.prepare(run, source, found, budget)
+    outcomes = {
+        name: comparison.train(each, loaders, found, budget, run, with_test=config.study != "rate")
+        for name, each in candidates(config, len(found.classes)).items()
+    }
+    measured: dict[str, dict[str, Any]] = {name: each.metrics for name, each in outcomes.items()}
+    run.print("\n" + comparison.table(outcomes))
+    draw(run, config, outcomes, found)
+    is_main_study = config.study == "models"
+    if is_main_study:
+        run.print("\n" + figures.published_table({**measured, **prefixed(PUBLISHED)}, COLUMNS))
+    return run.finish(
+        measured,
+        baselines.evaluate(found) if is_main_study else {},
+        PUBLISHED if is_main_study else {},
+        {"reports": {name: each.report for name, each in outcomes.items()}},
+    )
+
+
+def prefixed(published: Mapping[str, Mapping[str, float]]) -> dict[str, Mapping[str, float]]:
+    return {f"published, {name}": each for name, each in published.items()}
+
+
+def draw(run: Run, config: Config, outcomes: Mapping[str, Outcome], found: ImageSet) -> None:
+    """Save the plots of the study."""
+    measured = {name: each.metrics for name, each in outcomes.items()}
+    histories = {name: each.rows for name, each in outcomes.items()}
+    if config.study == "rate":
+        by_rate = {
+            name: {rate: measured[f"{name} rate {rate:g}"]["val_accuracy"] for rate in config.rates}
+            for name in config.models
+        }
+        run.save_plot(figures.by_rate(by_rate), "rates.png")
+        return
+    run.save_plot(plots.curves(histories, ("loss", "accuracy")), f"curves-{config.study}.png")
+    if config.study == "cardinality":
+        by_paths = {c: measured[f"cardinality {c}"] for c in config.cardinalities}
+        run.save_plot(figures.by_cardinality(by_paths), "cardinality.png")
+        return
+    run.save_plot(shared_figures.fluctuation(histories), "fluctuation.png")
+    run.save_plot(shared_figures.trade_off(measured), "trade_off.png")
+    for name, each in outcomes.items():
+        matrix = plots.confusion(each.report["confusion"], found.classes, name)
+        run.save_plot(matrix, f"confusion-{name}.png")
+    sure = {name: each.probabilities for name, each in outcomes.items()}
+    test = found.splits["test"]
+    run.save_plot(shared_figures.mistakes(test, sure, found.classes), "mistakes.png")
+
+
+if __name__ == "__main__":
+    cli(Config, main)

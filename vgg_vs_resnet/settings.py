@@ -1,4 +1,4 @@
-"""Settings of the image projects that are trained from scratch: recipe, augmentation, model, data."""
+"""Settings of the image projects trained from scratch: recipe, augmentation, model, data."""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -167,7 +167,7 @@ def film_numbers(folder: Path, paths: list[Path]) -> np.ndarray:
 
     Raises UserError where the file of addresses is too short.
     """
-    names = [path.as_posix() for path in paths]
+    names = ["/".join(path.parts[-3:]) for path in paths]  # the same wherever the data lie
     if film_file(folder).is_file():
         addresses = text.read_utf8(film_file(folder)).splitlines()
         lines = [int(path.name.split("_")[0]) for path in paths]

@@ -1,5 +1,6 @@
 """train.py and predict.py as a user runs them: on the sample, from another folder."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -151,6 +152,18 @@ def test_recipes_and_settings_run_and_predict(script, settings, monkeypatch):
     results = train.main(parse(train.Config, [*words, *settings]))
     assert results["baselines"] == {}
     assert predict.main(predict.Config(texts=("a superb film",), out="out2"))
+
+
+def test_same_seed_gives_the_same(script, monkeypatch):
+    monkeypatch.chdir(script.folder)
+    words = [*SMALL, "--baselines", "false", "--data-dir", "data", "--out", "out3"]
+    words += ["--limit-batches", "4", "--epochs", "1", "--weight-drop", "0.1", "--regions", "20"]
+    config = parse(train.Config, words)
+    first, second, other = (
+        train.main(dataclasses.replace(config, seed=seed))["metrics"]["roc_auc"]
+        for seed in (1, 1, 2)
+    )
+    assert first == second != other
 
 
 def test_recipes_are_the_published_forms():

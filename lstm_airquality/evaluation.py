@@ -62,7 +62,9 @@ def feature_table(rows: dict[str, dict[str, Any]]) -> str:
     lines = [f"{'feature':<15}{'R2':>8}{'MAE':>10}{'RMSE':>10}  {'unit':<14}{'scored hours':>12}"]
     for name, row in rows.items():
         if row["r2"] is None:
-            lines.append(f"{name:<15}{'not scored':>28}  {row['unit']:<14}{0:>12}")
+            lines.append(
+                f"{name:<15}{'not scored':>28}  {row['unit']:<14}{row['scored_hours']:>12,}"
+            )
         else:
             numbers = f"{row['r2']:>8.3f}{row['mae']:>10.4g}{row['rmse']:>10.4g}"
             lines.append(f"{name:<15}{numbers}  {row['unit']:<14}{row['scored_hours']:>12,}")

@@ -35,7 +35,7 @@ from lstm_airquality.forecaster import FILE, INPUT, MODEL, Trained, make_model
 from lstm_airquality.model import Cell, Readout, Target
 
 PUBLISHED_RECIPE = {
-    "epochs": 30, "batch_size": 64, "lr": 1e-3, "schedule": "constant", "cell": "lstm",
+    "epochs": 20, "batch_size": 64, "lr": 1e-3, "schedule": "constant", "cell": "lstm",
     "readout": "last", "dropout": 0.2, "relative": False, "target": "value", "calendar": False,
     "loss": "mse",
 }  # fmt: skip

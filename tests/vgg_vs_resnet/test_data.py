@@ -26,7 +26,7 @@ def jpeg(seed):
 
 @pytest.fixture
 def archive(tmp_path):
-    """A zip in Tiny ImageNet's layout, with two training pictures and one for validation a class."""
+    """A zip in Tiny ImageNet's layout: two training pictures of each class, one for validation."""
     wnids = [wnid for name in data.CLASSES for wnid in data.WNIDS[name].split()]
     path = tmp_path / "data" / TOP / data.ARCHIVE
     path.parent.mkdir(parents=True)

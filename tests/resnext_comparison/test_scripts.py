@@ -1,0 +1,108 @@
+"""train.py of resnext_comparison: its three studies, and the user's mistakes."""
+
+import json
+import subprocess
+import sys
+
+from common import config as settings
+from common.errors import SettingError
+
+import pytest
+import torch
+
+from resnext_comparison import train
+
+SMALL = {
+    "data": "sample", "size": 32, "width": 4, "hidden": 16, "per_class": 40, "epochs": 1,
+    "warmup_epochs": 0.0, "device": "cpu", "limit_batches": 1, "cardinality": 4,
+    "path_width": 1.0, "study_epochs": 1,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory):
+    return tmp_path_factory.mktemp("elsewhere")
+
+
+@pytest.fixture(scope="module")
+def trained(root, elsewhere):
+    flags = [w for k, v in SMALL.items() for w in (f"--{settings.flag(k)}", str(v))]
+    command = [sys.executable, str(root / "resnext_comparison" / "train.py"), *flags]
+    done = subprocess.run(
+        [*command, "--data-dir", "data", "--out", "out"],
+        cwd=elsewhere, capture_output=True, encoding="utf-8", check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (folder,) = (elsewhere / "out" / "resnext_comparison").iterdir()
+    return folder, done.stdout
+
+
+def study(elsewhere, tmp_path, **fields):
+    config = train.Config(**SMALL, data_dir=str(elsewhere / "data"), out=str(tmp_path), **fields)
+    results = train.main(config)
+    (folder,) = (tmp_path / "resnext_comparison").iterdir()
+    return results, folder
+
+
+def test_three_models_on_the_sample(trained):
+    folder, printed = trained
+    names = ["curves-models.png", "fluctuation.png", "trade_off.png", "mistakes.png"]
+    for name in [*names, "confusion-resnext29.png", "results.json", "resnext29/best.pt"]:
+        assert (folder / name).stat().st_size > 0, name
+    results = json.loads((folder / "results.json").read_text())
+    assert list(results["models"]) == ["vgg16c", "resnet18", "resnext29"]
+    for model in results["models"]:
+        assert set(train.COLUMNS) < set(results["metrics"][model])
+    assert results["published"]["ResNeXt"]["val_accuracy"] == 0.9061
+    assert "published, ResNeXt" in printed
+
+
+def test_cardinality_study_compares_equals(trained, elsewhere, tmp_path):
+    results, folder = study(elsewhere, tmp_path, study="cardinality", cardinalities=(1, 4))
+    assert list(results["models"]) == ["cardinality 1", "cardinality 4"]
+    assert (folder / "cardinality.png").stat().st_size > 0
+    assert all("test_accuracy" in each for each in figures(results).values())
+
+
+def test_rate_study_never_looks_at_the_test_split(trained, elsewhere, tmp_path):
+    results, folder = study(
+        elsewhere, tmp_path, study="rate", models=("resnext29",), rates=(0.01, 0.1)
+    )
+    assert list(results["models"]) == ["resnext29 rate 0.01", "resnext29 rate 0.1"]
+    assert (folder / "rates.png").stat().st_size > 0
+    assert not any("test_accuracy" in each for each in figures(results).values())
+    rows = [(folder / name / "metrics.csv").read_text().split() for name in results["models"]]
+    rates = [float(row[1].split(",")[row[0].split(",").index("lr")]) for row in rows]
+    assert rates == pytest.approx([0.01, 0.1])
+
+
+def figures(results):
+    return {name: each for name, each in results["metrics"].items() if isinstance(each, dict)}
+
+
+def test_default_study_covers_the_papers_cardinalities_at_equal_complexity():
+    with torch.device("meta"):
+        models = {
+            name: each.make()
+            for name, each in train.candidates(train.Config(study="cardinality"), 3).items()
+        }
+    counts = [sum(p.numel() for p in model.parameters()) for model in models.values()]
+    assert list(models) == [f"cardinality {c}" for c in (1, 2, 4, 8, 16, 32)]
+    assert max(counts) / min(counts) < 1.03
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--path-width", "0.3"], "--path-width must be a multiple of 1/2"),
+        (["--cardinality", "0"], "--cardinality must be at least 1"),
+        (["--rates", "0.1", "0.1"], "--rates has one twice"),
+        (["--rates", "-1"], "--rates must be above 0"),
+        (["--cardinalities", "0", "1"], "--cardinalities must be at least 1"),
+        (["--study", "rate", "--study-epochs", "0"], "--epochs must be at least 1"),
+        (["--study", "rate", "--study-epochs", "2"], "--warmup-epochs 2 must be shorter"),
+    ],
+)
+def test_impossible_settings_are_one_sentence(arguments, message):
+    with pytest.raises(SettingError, match=message):
+        settings.parse(train.Config, arguments)

@@ -71,7 +71,7 @@ class Config(Settings):
     d_ff: int = 2048  # width inside the feed-forward network
     dropout: float = 0.1  # on embeddings, sub-layers and the pooled vector
     norm: Literal["post", "pre"] = "pre"  # LayerNorm after each residual, or before each sub-layer
-    attention: Literal["written", "fused"] = "fused"  # as in the paper, or torch's fused kernel
+    attention: Literal["written", "fused"] = "written"  # as in the paper, or torch's fused kernel
     use_positions: bool = True  # add sinusoidal positions
     vectors: str = "auto"  # auto, glove, none, or a file in GloVe's format
     train_embedding: bool = True  # train the word vectors too

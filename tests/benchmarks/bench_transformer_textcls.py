@@ -56,7 +56,7 @@ def usual(texts: list[str], labels: torch.Tensor) -> int:
     return sum(map(len, rows))
 
 
-def ours(texts: list[str], labels: torch.Tensor, attention: Attention = "fused") -> int:
+def ours(texts: list[str], labels: torch.Tensor, attention: Attention = "written") -> int:
     """Train an epoch as train.py does; returns the number of real tokens."""
     vocabulary, tokens = prepare(texts, range(len(texts)))
     tokens = tokens.truncated(FIXED)

@@ -153,3 +153,16 @@ def test_subword_run_with_projected_vectors(trained, elsewhere, tmp_path):
     (folder,) = (tmp_path / "transformer_textcls").iterdir()
     (made,) = ask(folder, "matchless")
     assert made.label in train.data.CLASSES
+
+
+@pytest.mark.real
+def test_a_short_run_on_real_news_is_good_already(real_data, tmp_path):
+    if not (real_data / "ag_news" / "train.csv").is_file():
+        pytest.skip("AG News is absent")
+    config = train.Config(
+        data="real", data_dir=str(real_data), out=str(tmp_path), layers=1, d_ff=128,
+        epochs=1, warmup_epochs=0.2, limit_batches=150, lr=1e-3, device="cpu",
+    )  # fmt: skip
+    results = train.main(config)
+    assert results["metrics"]["test_accuracy"] > 0.85
+    assert results["baselines"]["linear SVM on TF-IDF"]["test_accuracy"] > 0.91

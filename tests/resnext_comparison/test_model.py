@@ -71,6 +71,7 @@ def test_parameters_are_the_papers():
     with torch.device("meta"):
         assert parameters(ResNeXt(1000, **RESNEXT50)) == 25_028_904
         assert parameters(ResNeXt(10, cardinality=8, width=64)) == 34_426_698  # table 7: 34.4 M
+        assert parameters(ResNeXt(3)) == 4_768_579  # as the README says
         assert round(parameters(ResNeXt(10, cardinality=16, width=64)) / 1e5) == 682  # 68.1 M
 
 

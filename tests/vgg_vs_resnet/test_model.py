@@ -48,6 +48,8 @@ def test_parameters_are_the_papers():
     with torch.device("meta"):
         assert parameters(VGG16C(1000)) == 133_638_952  # table 2: 134 million
         assert parameters(ResNet18(1000)) == 11_689_512
+        assert parameters(VGG16C(3, 64, batch_norm=True)) == 35_186_627  # as the README says
+        assert parameters(ResNet18(3, "small")) == 11_170_371
 
 
 def test_configuration_c():

@@ -28,6 +28,7 @@ from common.errors import UserError
 
 RESULTS = ROOT / "results"
 MARK = re.compile(r"(<!-- (table|value) (.*?) -->)(.*?)(<!-- end -->)", re.DOTALL)
+LIST = re.compile(r"\[[^\[\]{}]*\]")
 NOT_SETTINGS = RESUME_FREE | {"seed", "data", "save_seconds"}
 
 
@@ -70,7 +71,8 @@ def add(project: str, name: str, runs: Sequence[Mapping[str, Any]], variant: str
     }
     records = [old for old in read(project) if old["name"] != name] + [record]
     text = json.dumps({"project": project, "records": records}, indent=1)
-    checkpoints.write_text(RESULTS / f"{project}.json", text + "\n")
+    one_line = LIST.sub(lambda match: " ".join(match[0].split()), text)  # a line for every figure
+    checkpoints.write_text(RESULTS / f"{project}.json", one_line + "\n")
 
 
 def is_nested(value: Any) -> bool:
@@ -92,10 +94,15 @@ def summary(values: Sequence[float | None]) -> dict[str, Any]:
     """Mean and sample standard deviation over the seeds, and every seed's figure."""
     known = [value for value in values if value is not None]
     return {
-        "mean": statistics.mean(known) if known else None,
-        "std": statistics.stdev(known) if len(known) > 1 else None,
-        "values": list(values),
+        "mean": rounded(statistics.mean(known)) if known else None,
+        "std": rounded(statistics.stdev(known)) if len(known) > 1 else None,
+        "values": [rounded(value) for value in values],
     }
+
+
+def rounded(value: float | None) -> float | None:
+    """Six significant digits: no figure here is known better."""
+    return None if value is None else float(f"{value:.6g}")
 
 
 def figure_text(metric: str, value: float | None, std: float | None = None) -> str:

@@ -11,8 +11,8 @@ from lstm_sentiment.data import Reviews
 def evaluate(reviews: Reviews) -> dict[str, dict[str, float]]:
     """Test figures of each baseline, fitted on the training and the validation reviews.
 
-    Nothing is tuned, so validation needs no reviews of its own: the baselines see all of them,
-    and every token of each.
+    Their few settings were chosen on validation, after fitting on training alone; then they see
+    both, and every token of each review.
     """
     from scipy.sparse import vstack
     from sklearn.feature_extraction.text import TfidfTransformer
@@ -26,7 +26,8 @@ def evaluate(reviews: Reviews) -> dict[str, dict[str, float]]:
     labels = torch.cat([reviews.labels["train"], reviews.labels["val"]]).numpy()
 
     tfidf = TfidfTransformer(sublinear_tf=True).fit(train)
-    logistic = LogisticRegression(C=10, max_iter=200, tol=1e-3)
+    # lbfgs stops early on features this small: 2.4 points less on validation.
+    logistic = LogisticRegression(C=10, solver="liblinear", dual=True, tol=1e-3)
     logistic.fit(tfidf.transform(train), labels)
     return {
         "NB-SVM on bigrams": score(nb_svm(train, labels, test), reviews),
@@ -37,10 +38,10 @@ def evaluate(reviews: Reviews) -> dict[str, dict[str, float]]:
 
 
 def nb_svm(train, labels: np.ndarray, test) -> np.ndarray:
-    """Decision values of NB-SVM (Wang and Manning 2012, section 2.3) with its fixed settings.
+    """Decision values of NB-SVM (Wang and Manning 2012, section 2.3), without interpolation.
 
-    A linear SVM on binary features, each scaled by its naive Bayes log-count ratio; the weights
-    are then drawn towards their mean size by a quarter (beta = 0.25).
+    A linear SVM on binary features, each scaled by its naive Bayes log-count ratio. The paper's
+    C = 1 with weights drawn towards their mean size was 0.4 points worse on validation.
     """
     from sklearn.svm import LinearSVC
 
@@ -48,9 +49,8 @@ def nb_svm(train, labels: np.ndarray, test) -> np.ndarray:
     positive = 1 + np.asarray(train[labels == 1].sum(axis=0)).ravel()
     negative = 1 + np.asarray(train[labels == 0].sum(axis=0)).ravel()
     ratio = np.log((positive / positive.sum()) / (negative / negative.sum())).astype(np.float32)
-    svm = LinearSVC(C=1.0, max_iter=100, tol=1e-2).fit(train.multiply(ratio).tocsr(), labels)
-    weights = 0.75 * np.abs(svm.coef_[0]).mean() + 0.25 * svm.coef_[0]
-    return test.multiply(ratio).tocsr() @ weights + svm.intercept_[0]
+    svm = LinearSVC(C=0.1, tol=1e-3).fit(train.multiply(ratio).tocsr(), labels)
+    return svm.decision_function(test.multiply(ratio).tocsr())
 
 
 def grams(tokens: Ragged, words: int) -> tuple[np.ndarray, np.ndarray]:

@@ -27,7 +27,9 @@ from torch.nn import functional as F
 from lstm_sentiment import baselines, data, inspection
 from lstm_sentiment.model import BASE, IMPROVED, SETTINGS, Pooling, SentimentLSTM
 
-SMALL = {"hidden_size": 64, "regions": 0, "max_len": 256, "word_dropout": 0.2}
+SMALL = {
+    "hidden_size": 64, "regions": 0, "max_len": 256, "word_dropout": 0.2, "embedding_dropout": 0.0
+}  # fmt: skip
 PUBLISHED = {
     "BiLSTM with GloVe (bentrevett)": {"test_accuracy": 0.862},
     "attention network": {"test_accuracy": 0.905},
@@ -39,9 +41,8 @@ class Config(Settings):
     """Settings of lstm_sentiment."""
 
     RECIPES: ClassVar = {
-        "base": {**SMALL, **BASE, "vectors": "none"},
-        "improved": {**SMALL, **IMPROVED},
-    }
+        "base": {**SMALL, **BASE, "vectors": "none"}, "improved": {**SMALL, **IMPROVED}
+    }  # fmt: skip
 
     # Training
     recipe: Literal["best", "base", "improved"] = "best"  # base, improved: 3 layers, last state
@@ -52,7 +53,7 @@ class Config(Settings):
     warmup_epochs: float = 0.2  # epochs over which the learning rate rises from zero
     weight_decay: float = 0.01  # on weight matrices only; never on biases and embeddings
     clip_norm: float = 1.0  # largest gradient norm; 0 = no clipping
-    word_dropout: float = 0.4  # share of the training words replaced by <unk>
+    word_dropout: float = 0.5  # share of the training words replaced by <unk>
 
     # Model
     embedding_size: int = 100  # numbers in a word's vector; pretrained vectors decide it
@@ -61,7 +62,7 @@ class Config(Settings):
     bidirectional: bool = True  # read each review from both ends
     pooling: Pooling = "max"  # of the last layer's states; padded = at the last column, a mistake
     dropout: float = 0.5  # after each layer
-    embedding_dropout: float = 0.0  # share of the vocabulary dropped in a batch
+    embedding_dropout: float = 0.1  # share of the vocabulary dropped in a batch
     weight_drop: float = 0.0  # share of the recurrent weights dropped in a batch
     forget_bias: float = 1.0  # start of the forget gates' bias
     regions: int = 100_000  # commonest word pairs that have a vector of their own; 0 = none
@@ -72,7 +73,7 @@ class Config(Settings):
     tokenizer: TokenizerName = "basic_english"  # words = punctuation deleted; subword = pieces
     min_frequency: int = 2  # rarer words of the training split become <unk>
     max_size: int = 0  # largest vocabulary; 0 = no limit
-    max_len: int = 400  # tokens kept of each review
+    max_len: int = 512  # tokens kept of each review
     keep: Keep = "both"  # which: the first, the last, or both halves
     val_share: float = 0.1  # of the training part, held out by film to choose the best epoch
     baselines: bool = True  # measure the linear models too (about a minute)
@@ -85,9 +86,8 @@ class Config(Settings):
         for name in ("dropout", "embedding_dropout", "weight_drop", "word_dropout"):
             value = getattr(self, name)
             require(0 <= value < 1, f"--{flag(name)} must lie in 0 <= x < 1, not {value}")
-        require(
-            0 < self.val_share <= 0.5, f"--val-share must lie in 0 < x <= 0.5, not {self.val_share}"
-        )
+        share = self.val_share
+        require(0 < share <= 0.5, f"--val-share must lie in 0 < x <= 0.5, not {share}")
         require(self.max_size == 0 or self.max_size > 2, "--max-size must be 0 or above 2")
         require(self.regions >= 0, f"--regions must not be negative, and is {self.regions}")
 

@@ -154,7 +154,7 @@ def main(config: Config) -> dict[str, Any]:
     return run.finish(
         {"val_r2": validation["r2"], **test, "epochs_chosen": history.best.get("epoch", 0)},
         {name: scores for name, (scores, _) in found.items() if name != OWN},
-        PUBLISHED,
+        PUBLISHED if config.horizon == 1 else {},
         {"by_feature": {name: rows for name, (_, rows) in found.items()}},
     )
 

@@ -38,7 +38,15 @@ from conv_autoencoder_nab.detector import (
 from conv_autoencoder_nab.evaluation import evaluate, events, labels_of, threshold
 from conv_autoencoder_nab.nab_scoring import PUBLISHED_NYC_TAXI
 
-COMPARED = ("nab_score", "windows_found", "false_alarms", "event_f1", "roc_auc", "pr_auc")
+COMPARED = (
+    "nab_score",
+    "windows_found",
+    "false_alarms",
+    "false_alarms_all",
+    "event_f1",
+    "roc_auc",
+    "pr_auc",
+)
 
 
 @dataclass

@@ -32,7 +32,7 @@ class Config:
 
     file: tyro.conf.Positional[str]  # CSV file of hours, the last of which is now
     hours: int = 24  # hours to forecast
-    output: str = ""  # CSV file to write; empty = FILE with _forecast before its ending
+    output: str = ""  # CSV file to write; empty = <file>_forecast.csv, in this folder
     run: str = ""  # folder or name of a run; empty = the latest finished one
     out: str = ""  # folder of the runs; empty = runs/ in the repository
     device: str = "auto"  # auto, cpu, cuda, cuda:1, ...
@@ -59,7 +59,7 @@ def main(config: Config) -> Path:
     """Print and write the forecast; returns the file written."""
     require(config.hours >= 1, f"--hours must be at least 1, not {config.hours}")
     path = Path(config.file).expanduser()
-    output = Path(config.output or path.with_name(f"{path.stem}_forecast.csv")).expanduser()
+    output = Path(config.output or f"{path.stem}_forecast.csv").expanduser()
     series = load(path)
     found = find_run(config.run, config.out)
     trained = Trained.load(found, device.choose(config.device))

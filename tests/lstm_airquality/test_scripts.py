@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 from common import config as settings
 from common.errors import SettingError, UserError
@@ -206,10 +207,12 @@ def test_bad_data_is_one_sentence_and_no_traceback(script, elsewhere):
 # predict.py
 
 
-def test_predict_continues_the_publishers_file_and_its_own_output(trained, script, hours):
+def test_predict_continues_the_publishers_file_and_its_own_output(
+    trained, script, hours, elsewhere, tmp_path
+):
     done = script("predict", str(hours), "--out", "out", "--hours", "30")
     assert done.returncode == 0, done.stderr
-    written = hours.with_name("AirQualityUCI_forecast.csv")
+    written = elsewhere / "AirQualityUCI_forecast.csv"
     with written.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 30
@@ -220,8 +223,9 @@ def test_predict_continues_the_publishers_file_and_its_own_output(trained, scrip
     assert "not forecast: NMHC(GT)" in done.stdout
     mean = np.nanmean(data.load(hours).values, axis=0)[0]
     assert all(abs(float(row["CO(GT)"]) - mean) < 5 for row in rows)
-    again = predict.main(predict.Config(str(written), hours=2, run=str(trained[0]), device="cpu"))
-    assert again.name == "AirQualityUCI_forecast_forecast.csv"
+    again = str(tmp_path / "again.csv")
+    predict.main(predict.Config(str(written), 3, again, run=str(trained[0]), device="cpu"))
+    assert len(data.load(Path(again)).values) == 3
 
 
 def test_first_hour_of_the_roll_out_is_the_forecast_that_is_scored(trained, hours):
@@ -268,5 +272,7 @@ def test_constant_series_is_forecast_to_stay_near(trained, hours, tmp_path):
     flat = tmp_path / "flat.csv"
     flat.write_text("\n".join(lines))
     run = str(trained[0])
-    output = predict.main(predict.Config(str(flat), hours=2, run=run, device="cpu"))
-    assert "nan" not in output.read_text()
+    written = tmp_path / "forecast.csv"
+    predict.main(predict.Config(str(flat), 2, str(written), run=run, device="cpu"))
+    assert len(written.read_text().splitlines()) == 3
+    assert ",," not in written.read_text()

@@ -186,8 +186,8 @@ def warn_if_long(flops: int, samples: int, config: ImageSettings, run: Run) -> N
     hours = 3 * flops * samples * config.epochs / CPU_FLOPS / 3600
     if run.device.type == "cpu" and not config.limit_batches and hours > LONG_HOURS:
         run.print(
-            f"          on this CPU it may take {hours:,.0f} hours; shorter: --size 32 "
-            "--stem imagenet --per-class 2000 --epochs 10"
+            f"          on this CPU it may take {hours:,.0f} hours; shorter: --size 32 --width 32 "
+            "--per-class 1500 --epochs 10 --ema-decay 0"
         )
 
 

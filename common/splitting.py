@@ -12,8 +12,8 @@ from torch.nn import functional as F
 SPLIT_SEED = 0  # fixed: runs of different seeds are measured on the same test images
 SHARES = {"test": 0.15, "val": 0.15}  # of each class; the rest trains
 FEWEST = 10  # different images in a class
-HASH_BITS = 4  # near-duplicates: at most so many of the 64 bits of their hashes differ,
-THUMBNAIL_LEVELS = 8.0  # and their 16 x 16 thumbnails by so many of 255 levels on average
+HASH_BITS = 10  # near-duplicates: at most so many of the 64 bits of their hashes differ,
+THUMBNAIL_LEVELS = 12.0  # and their 16 x 16 thumbnails by so many of 255 levels on average
 
 
 def near_duplicates(pixels: Tensor, block: int = 1024) -> Tensor:

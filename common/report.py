@@ -39,7 +39,7 @@ def results_table(results: Mapping[str, Any]) -> str:
     own = own or {"this run": results["metrics"]}
     nested = any(isinstance(value, Mapping) for value in results["published"].values())
     published = results["published"] if nested else {"published": results["published"]}
-    rows = {**own, **results["baselines"], **published}
+    rows = {**own, **results["baselines"], **{k: v for k, v in published.items() if v}}
     others = {name for label, figures in rows.items() if label not in own for name in figures}
     reported = next(iter(own.values()))
     columns = [name for name in reported if name in others] or list(reported)

@@ -9,6 +9,8 @@ generated, up to the next end mark:
 
     <!-- table lstm_airquality records="default,published" metrics="r2,mae" --> ... <!-- end -->
     <!-- value lstm_airquality default r2 --> 0.892 <!-- end -->       (a baseline's: one more word)
+
+A table with the word `alone` leaves out the baselines and the published figures.
 """
 
 import argparse
@@ -119,8 +121,8 @@ def figure_text(metric: str, value: float | None, std: float | None = None) -> s
     return text if std is None else f"{text} ± {std:,.{digits}f}"
 
 
-def table(project: str, records: Sequence[str], metrics: Sequence[str]) -> str:
-    """A Markdown table: the records, then their baselines, then the published figures."""
+def table(project: str, records: Sequence[str], metrics: Sequence[str], alone: bool = False) -> str:
+    """A Markdown table: the records and, unless `alone`, their baselines and published figures."""
     chosen = [record(project, name) for name in records]
     rows: list[list[str]] = []
     for each in chosen:
@@ -129,7 +131,7 @@ def table(project: str, records: Sequence[str], metrics: Sequence[str]) -> str:
         figures = [each["metrics"].get(metric, {}) for metric in metrics]
         pairs = zip(metrics, figures, strict=True)
         rows.append([name, *(figure_text(m, f.get("mean"), f.get("std")) for m, f in pairs)])
-    for kind in ("baselines", "published"):
+    for kind in () if alone else ("baselines", "published"):
         others: dict[str, Mapping[str, Any]] = {}
         for each in chosen:
             nested = any(map(is_nested, each[kind].values()))
@@ -174,8 +176,9 @@ def filled(text: str) -> str:
         project, *rest = shlex.split(words)
         if kind == "value":
             return f"{mark}{value(project, *rest)}{end}"
-        options = dict(word.split("=", 1) for word in rest)
-        made = table(project, options["records"].split(","), options["metrics"].split(","))
+        options = dict(word.partition("=")[::2] for word in rest)
+        names, metrics = options["records"].split(","), options["metrics"].split(",")
+        made = table(project, names, metrics, alone="alone" in options)
         return f"{mark}\n\n{made}\n\n{end}"
 
     return MARK.sub(fill, text)

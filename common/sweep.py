@@ -2,6 +2,8 @@
 
     python -m common.sweep lstm_airquality lr=0.01,0.001 bidirectional=true,false seed=0,1,2
 
+Flags of the script may follow the fields, for all points: `--data real --epochs 3`.
+
 A sweep that was stopped goes on where it stopped when the same command is given again: finished
 points are not repeated, an unfinished one is resumed. A point that fails does not end the rest.
 `--record NAME` makes a record in results/ of each group of seeds; in NAME, `{lr}` stands for the

@@ -197,7 +197,10 @@ def evaluate(
 
 @torch.no_grad()
 def predict(
-    model: nn.Module, loader: Loader, forward: Callable[[nn.Module, Any], Tensor]
+    model: nn.Module,
+    loader: Loader,
+    forward: Callable[[nn.Module, Any], Tensor],
+    precision: str = "auto",
 ) -> Tensor:
     """`forward(model, batch)` for a whole split, concatenated on the CPU.
 
@@ -207,6 +210,6 @@ def predict(
     place = next(model.parameters()).device
     outputs = []
     for batch in loader.whole():
-        with device.autocast(place, "auto"):
+        with device.autocast(place, precision):
             outputs.append(forward(model, device.to_device(batch, place)).float().cpu())
     return torch.cat(outputs)

@@ -12,13 +12,12 @@ Each member's scores are divided by their median over the training rows, then av
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from common import checkpoints, training
 from common.batches import Loader, in_order, tensor_loader
-from common.config import Settings
 from common.device import seed_everything
-from common.errors import UserError, require
+from common.errors import UserError
 from common.progress import History
 from common.runs import Run
 from common.series import Series
@@ -29,9 +28,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from conv_autoencoder_nab.data import Parts, Scaler, Scaling, fit_scaler, seasonal_slots
-from conv_autoencoder_nab.evaluation import Rule, threshold
+from conv_autoencoder_nab.data import Parts, Scaler, fit_scaler, seasonal_slots
+from conv_autoencoder_nab.evaluation import threshold
 from conv_autoencoder_nab.model import ConvAutoencoder, absolute_errors
+
+if TYPE_CHECKING:
+    from conv_autoencoder_nab.train import Config
 
 Variant = Literal["causal", "centred"]
 VARIANTS: tuple[Variant, ...] = ("causal", "centred")
@@ -40,48 +42,7 @@ SCORING_BATCH = 1024
 SAVED = ("window", "channels", "kernel", "stride", "scaling", "season", "recent", "gap")
 
 
-@dataclass
-class DetectorSettings(Settings):
-    """What training and prediction share."""
-
-    epochs: int = 30  # passes over the training windows
-    batch_size: int = 128  # windows a step
-    lr: float = 2e-3  # learning rate
-    precision: Literal["auto", "float32", "bfloat16"] = "float32"  # errors are finer than bfloat16
-
-    # Model
-    window: int = 96  # rows of a window: two days of half-hours
-    channels: tuple[int, int] = (16, 8)  # of the outer and of the inner layer
-    kernel: int = 7  # rows that a convolution sees
-    stride: int = 2  # rows from one output of a convolution to the next
-    dropout: float = 0.0  # share of activations dropped in training
-    members: int = 5  # autoencoders that are trained and averaged
-
-    # Detection
-    scaling: Scaling = "profile"  # profile = by the place in the season; zscore, minmax
-    season: int = 336  # rows after which the pattern repeats: a week of half-hours; 1 = none
-    recent: int = 24  # rows at the window's end that a causal score averages
-    rule: Rule = "quantile"  # threshold from training scores: quantile, max, pot (Pareto tail)
-    rate: float = 0.001  # share of normal rows above the threshold, for quantile and pot
-    gap: int = 48  # alarms at most so many rows apart are one event
-
-    def check(self) -> None:
-        super().check()
-        for name in ("window", "kernel", "stride", "members", "recent"):
-            value = getattr(self, name)
-            require(value >= 1, f"--{name} must be at least 1, not {value}")
-        require(min(self.channels) >= 1, f"--channels must be at least 1, not {self.channels}")
-        require(0 <= self.dropout < 1, f"--dropout must lie in 0 <= p < 1, not {self.dropout}")
-        require(0 < self.rate < 1, f"--rate must lie between 0 and 1, not {self.rate}")
-        require(self.season >= 0, f"--season must not be negative, and is {self.season}")
-        require(self.gap >= 0, f"--gap must not be negative, and is {self.gap}")
-        require(
-            self.recent <= self.window,
-            f"--recent {self.recent} must not be longer than --window {self.window}",
-        )
-
-
-def make_model(config: DetectorSettings) -> ConvAutoencoder:
+def make_model(config: "Config") -> ConvAutoencoder:
     return ConvAutoencoder(config.channels, config.kernel, config.stride, config.dropout)
 
 
@@ -92,7 +53,7 @@ def step(model: nn.Module, batch: tuple[Tensor]) -> tuple[Tensor, int, dict[str,
 
 
 def fit_members(
-    scaled: np.ndarray, parts: Parts, config: DetectorSettings, run: Run
+    scaled: np.ndarray, parts: Parts, config: "Config", run: Run
 ) -> tuple[list[nn.Module], list[History]]:
     """Train the members, alike but for their seeds, on windows of training rows alone.
 
@@ -138,12 +99,12 @@ def member_scores(
     loader = Loader(in_order(len(windows), SCORING_BATCH), lambda i: (windows[i], observed[i]))
 
     def forward(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
-        with torch.autocast(place.type, enabled=False):  # the differences are small
-            errors, observed = absolute_errors(model, batch[0]), batch[1]  # (batch, window) each
+        errors, observed = absolute_errors(model, batch[0]), batch[1]  # (batch, window) each
         ends = mean_of_observed(errors[:, -recent:], observed[:, -recent:])
         return torch.stack([ends, mean_of_observed(errors, observed)], dim=1)  # (batch, 2)
 
-    scores = training.predict(model, loader, forward).double().numpy()
+    # The errors are small differences, finer than bfloat16.
+    scores = training.predict(model, loader, forward, "float32").double().numpy()
     return {
         variant: at_rows(scores[:, column], len(scaled), window, variant)
         for column, variant in enumerate(VARIANTS)
@@ -238,7 +199,7 @@ def fit_detector(
     series: Series,
     values: np.ndarray,
     parts: Parts,
-    config: DetectorSettings,
+    config: "Config",
     run: Run,
     calibration: int = 0,
 ) -> tuple[Detector, dict[Variant, np.ndarray], list[History]]:

@@ -28,14 +28,14 @@ from common.series import Series, read_series
 import numpy as np
 import tyro
 
-from conv_autoencoder_nab import figures
+from conv_autoencoder_nab import figures, train
 from conv_autoencoder_nab.data import choose_season, seasonal_slots, split
-from conv_autoencoder_nab.detector import Detector, DetectorSettings, Variant, fit_detector
+from conv_autoencoder_nab.detector import Detector, Variant, fit_detector
 from conv_autoencoder_nab.evaluation import events
 
 
 @dataclass
-class Config(DetectorSettings):
+class Config(train.Config):
     """Settings of a prediction; those of training count where it trains."""
 
     series: tyro.conf.Positional[str] = ""  # CSV file, comma-separated, with a header
@@ -62,8 +62,7 @@ def main(config: Config) -> dict[str, Any]:
     series = read_series(path, config.time_column, [config.value_column])
     values = series.values[:, 0]
     parts = split(int(config.train_share * len(values)))
-    if config.season == 0:
-        config.season = choose_season(series, parts.train)
+    config.season = config.season or choose_season(series, parts.train)
     run = runs.start("conv_autoencoder_nab/predict", config)
     counts = {"rows": len(values), "missing values": int(np.isnan(values).sum())}
     run.describe_data(Source(path.name, "real", path.resolve().parent), counts)

@@ -12,12 +12,12 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common import plots, runs
-from common.config import cli
+from common.config import Settings, cli
 from common.downloads import obtain
 from common.errors import require
 from common.runs import Run
@@ -26,16 +26,16 @@ import numpy as np
 import torch
 
 from conv_autoencoder_nab import baselines, data, figures
+from conv_autoencoder_nab.data import Scaling
 from conv_autoencoder_nab.detector import (
     VARIANTS,
     Detector,
-    DetectorSettings,
     Variant,
     fit_detector,
     known_rows,
     make_model,
 )
-from conv_autoencoder_nab.evaluation import evaluate, events, labels_of, threshold
+from conv_autoencoder_nab.evaluation import Rule, evaluate, events, labels_of, threshold
 from conv_autoencoder_nab.nab_scoring import PUBLISHED_NYC_TAXI
 
 COMPARED = (
@@ -50,12 +50,45 @@ COMPARED = (
 
 
 @dataclass
-class Config(DetectorSettings):
-    """Every setting is shared with predict.py: see detector.py."""
+class Config(Settings):
+    """Settings of conv_autoencoder_nab."""
+
+    # Training
+    epochs: int = 30  # passes over the training windows
+    batch_size: int = 128  # windows a step
+    lr: float = 2e-3  # learning rate
+    precision: Literal["auto", "float32", "bfloat16"] = "float32"  # errors are finer than bfloat16
+
+    # Model
+    window: int = 96  # rows of a window: two days of half-hours
+    channels: tuple[int, int] = (16, 8)  # of the outer and of the inner layer
+    kernel: int = 7  # rows that a convolution sees
+    stride: int = 2  # rows from one output of a convolution to the next
+    dropout: float = 0.0  # share of activations dropped in training
+    members: int = 5  # autoencoders that are trained and averaged
+
+    # Detection
+    scaling: Scaling = "profile"  # profile = by the place in the season; zscore, minmax
+    season: int = 336  # rows until the pattern repeats; 1 = never; 0 = a week or a day, if they fit
+    recent: int = 24  # rows at the window's end that a causal score averages
+    rule: Rule = "quantile"  # threshold from training scores: quantile, max, pot (Pareto tail)
+    rate: float = 0.001  # share of normal rows above the threshold, for quantile and pot
+    gap: int = 48  # alarms at most so many rows apart are one event
 
     def check(self) -> None:
         super().check()
-        require(self.season >= 1, "--season must be at least 1 (no season) here")
+        for name in ("window", "kernel", "stride", "members", "recent"):
+            value = getattr(self, name)
+            require(value >= 1, f"--{name} must be at least 1, not {value}")
+        require(min(self.channels) >= 1, f"--channels must be at least 1, not {self.channels}")
+        require(0 <= self.dropout < 1, f"--dropout must lie in 0 <= p < 1, not {self.dropout}")
+        require(0 < self.rate < 1, f"--rate must lie between 0 and 1, not {self.rate}")
+        require(self.season >= 0, f"--season must not be negative, and is {self.season}")
+        require(self.gap >= 0, f"--gap must not be negative, and is {self.gap}")
+        require(
+            self.recent <= self.window,
+            f"--recent {self.recent} must not be longer than --window {self.window}",
+        )
 
 
 def main(config: Config) -> dict[str, Any]:
@@ -64,6 +97,7 @@ def main(config: Config) -> dict[str, Any]:
     source = obtain(data.DATASET, config.data, config.data_dir)
     labelled = data.load(source.folder)
     parts = data.split(labelled.windows[0][0])
+    config.season = config.season or data.choose_season(labelled.series, parts.train)
     counts = {
         "training rows": parts.train,
         "validation rows": parts.normal - parts.train,

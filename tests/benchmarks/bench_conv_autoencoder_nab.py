@@ -28,7 +28,8 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from conv_autoencoder_nab.data import Parts
-from conv_autoencoder_nab.detector import DetectorSettings, fit_members, make_model
+from conv_autoencoder_nab.detector import fit_members, make_model
+from conv_autoencoder_nab.train import Config
 
 ROWS = Parts(train=5255, normal=5839)  # as many as the NYC taxi series has
 TURNS = 3
@@ -46,7 +47,7 @@ class Windows(Dataset):
         return torch.tensor(self.values[row : row + self.window], dtype=torch.float32)
 
 
-def usual(values: np.ndarray, config: DetectorSettings, workers: int = 0) -> None:
+def usual(values: np.ndarray, config: Config, workers: int = 0) -> None:
     """Train one autoencoder the usual way, validating after each epoch."""
     parts = (values[: ROWS.train], values[ROWS.train : ROWS.normal])
     train, validation = (
@@ -71,7 +72,7 @@ def usual(values: np.ndarray, config: DetectorSettings, workers: int = 0) -> Non
                 absolute += (restored - windows).abs().mean().item() * len(windows)
 
 
-def ours(values: np.ndarray, config: DetectorSettings) -> None:
+def ours(values: np.ndarray, config: Config) -> None:
     """Train one autoencoder as train.py does."""
     fit_members(values, ROWS, config, runs.start("conv_autoencoder_nab", config))
 
@@ -82,7 +83,7 @@ def main() -> None:
     ways = {"usual": usual, "usual, 2 workers": partial(usual, workers=2), "ours": ours}
     speeds = dict.fromkeys(ways, 0.0)
     with tempfile.TemporaryDirectory() as folder:
-        config = DetectorSettings(epochs=epochs, members=1, device="cpu", out=folder)
+        config = Config(epochs=epochs, members=1, device="cpu", out=folder)
         windows = epochs * (ROWS.train - config.window + 1)
         for _ in range(TURNS):
             for name, way in ways.items():

@@ -98,7 +98,7 @@ def test_a_run_that_lost_a_member_resumes_to_the_same_end(
         ("--dropout", "1"),
         ("--rate", "0"),
         ("--members", "0"),
-        ("--season", "0"),
+        ("--season", "-1"),
         ("--gap", "-1"),
         ("--scaling", "sideways"),
     ],

@@ -1,6 +1,6 @@
 """Draw R2 over the hours ahead, from the records of a sweep over horizons.
 
-    python -m common.sweep lstm_airquality --recipe 24h --epochs 6 horizon=1,2,3,6,12,18,24 \\
+    python -m common.sweep lstm_airquality recipe=24h horizon=1,3,6,12,24 \\
         --record "horizon {horizon}"
     python lstm_airquality/horizons.py
 

@@ -39,8 +39,8 @@ class Forecaster(nn.Module):
             the same; the Transformer always uses its last step, which attends to the window.
         dropout: share of the head's inputs dropped in training; between layers too.
         relative: give the features as differences from the window's last values, and those values
-            beside them at every step: what is learnt holds at any level of the series (as in
-            NLinear, Zeng et al. 2023, section 4).
+            beside them at every step, so that it can learn what holds at any level of the series
+            (as in NLinear, Zeng et al. 2023, section 4).
         target: `value`, or `change`: the head starts at zero and its output is added to the
             window's last values, so that an untrained model is the persistence forecast.
     """

@@ -11,9 +11,9 @@ def by_cardinality(figures: Mapping[int, Mapping[str, float]]) -> Figure:
     """Accuracy and speed of models of equal complexity, by their cardinality."""
     made, axes = plots.figure(1, 2, width=11, height=4)
     places = [str(cardinality) for cardinality in figures]
-    for key, style in (("val_accuracy", "-o"), ("test_accuracy", "--s")):
-        shares = [100 * each[key] for each in figures.values()]
-        axes[0, 0].plot(places, shares, style, label=key.split("_")[0])
+    for part, style in (("val", "-o"), ("test", "--s")):
+        shares = [100 * each[f"{part}_accuracy"] for each in figures.values()]
+        axes[0, 0].plot(places, shares, style, label={"val": "validation"}.get(part, part))
     axes[0, 0].set(xlabel="cardinality", ylabel="accuracy, %")
     axes[0, 0].legend(frameon=False)
     speeds = [each["images_per_second"] for each in figures.values()]

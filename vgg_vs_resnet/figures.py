@@ -27,11 +27,13 @@ def mistakes(
         confidence, predicted = sure.max(1)  # (images,)
         wrong = (predicted != images.labels).nonzero()[:, 0]
         worst = wrong[confidence[wrong].argsort(descending=True)][:shown].tolist()
-        line[0].set_title(name, loc="left", fontsize=9, fontweight="bold", pad=26)
+        line[0].text(
+            -0.12, 0.5, name, transform=line[0].transAxes, rotation=90, ha="right", va="center"
+        )
         for axis, i in zip(line, worst, strict=False):
             axis.imshow(images.pixels[i].permute(1, 2, 0).numpy())
             truth, guess = classes[images.labels[i]], classes[predicted[i]]
-            axis.set_title(f"{truth},\nnot {guess} {confidence[i]:.0%}", fontsize=7)
+            axis.set_title(f"{truth} taken for\n{guess}, {confidence[i]:.0%}", fontsize=7)
     made.suptitle("The most confident mistakes on the test split")
     return made
 

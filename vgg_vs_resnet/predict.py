@@ -60,7 +60,7 @@ class Predictor:
         settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         kept = checkpoints.load(folder / "images.pt")
         self.classes, self.size, self.place = kept["classes"], settings["size"], place
-        self.normalise = Normalise(kept["mean"], kept["std"])
+        self.normalise = Normalise(kept["mean"].to(place), kept["std"].to(place))
         chosen = {setting: settings[setting] for setting in SETTINGS}
         self.model = make(name, len(self.classes), **chosen)
         path = folder / name / "best.pt"

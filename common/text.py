@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from common.errors import SettingError, UserError
 from common.ragged import Ragged
@@ -21,7 +21,7 @@ from common.ragged import Ragged
 import numpy as np
 import torch
 
-TokenizerName = Literal["basic_english", "words", "subword"]
+TokenizerName = Literal["basic_english", "words", "wordpunct", "subword"]
 PAD, UNK = 0, 1
 SPECIALS = ("<pad>", "<unk>")
 SUBWORD_SIZE = 8000  # pieces, where the user sets no size of the vocabulary
@@ -102,7 +102,9 @@ def make_tokenizer(name: TokenizerName, subword: str = "") -> Callable[[str], li
     """The function from raw text to its tokens; it cleans the text first.
 
     basic_english: torchtext's, lower case, punctuation split off. words: lower case, punctuation
-    deleted, split on blanks. subword: the byte-pair model in `subword` (of `train_subword`).
+    deleted, split on blanks. wordpunct: lower case, runs of letters and digits and single other
+    characters ("third-quarter" is three tokens, "$10" two). subword: the byte-pair model in
+    `subword` (of `train_subword`).
     """
     if name == "basic_english":
         from torchtext.data.utils import get_tokenizer
@@ -111,6 +113,9 @@ def make_tokenizer(name: TokenizerName, subword: str = "") -> Callable[[str], li
         return lambda text: split(clean(text))
     if name == "words":
         return lambda text: clean(text).lower().translate(_NO_PUNCTUATION).split()
+    if name == "wordpunct":
+        find = re.compile(r"\w+|[^\w\s]").findall
+        return lambda text: find(clean(text).lower())
     if name == "subword":
         if not subword:
             raise SettingError("a subword tokeniser needs its trained model")
@@ -123,7 +128,7 @@ def make_tokenizer(name: TokenizerName, subword: str = "") -> Callable[[str], li
             return model.encode(word).tokens
 
         return lambda text: [p for word in clean(text).split() for p in pieces(word)]
-    raise SettingError(f"--tokenizer must be basic_english, words or subword, not {name!r}")
+    raise SettingError(f"--tokenizer {name} is not known: choose one of {get_args(TokenizerName)}")
 
 
 class Vocabulary:

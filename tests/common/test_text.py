@@ -40,6 +40,11 @@ def test_words_deletes_punctuation():
     assert tokens == ["shortsellers", "wall", "sts", "band", "of", "2"]
 
 
+def test_wordpunct_splits_at_every_sign():
+    tokens = make_tokenizer("wordpunct")("Third-quarter: $10.5 at AT&T")
+    assert tokens == ["third", "-", "quarter", ":", "$", "10", ".", "5", "at", "at", "&", "t"]
+
+
 def test_vocabulary_counts_the_training_rows_only():
     texts = ["b a a", "b c", "secret secret secret"]
     vocabulary, tokens = prepare(texts, [0, 1])

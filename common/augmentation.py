@@ -1,7 +1,8 @@
 """Batches of images made on the device: augmented sample by sample, normalised, all at once.
 
 Each call handles a whole batch in a few tensor operations, with random numbers of its own for
-every sample, so that no worker processes are needed on a CPU and no copies on a GPU.
+every sample (torchvision's transforms draw one set of them for all of a batch), so that no worker
+processes are needed on a CPU and no copies on a GPU.
 """
 
 from dataclasses import dataclass

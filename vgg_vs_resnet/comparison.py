@@ -149,7 +149,7 @@ def train(
     if run.device.type == "cuda":
         outcome.metrics["peak_memory_mb"] = report.peak_memory_mb(run.device)
     if with_test:
-        test(outcome, model, loaders["test"], found)
+        test(outcome, model, loaders["test"], found, config.precision)
     return outcome
 
 
@@ -171,9 +171,11 @@ def figures_of(history: History, again: Mapping[str, float]) -> dict[str, float]
     }
 
 
-def test(outcome: Outcome, model: nn.Module, loader: Loader, found: ImageSet) -> None:
+def test(
+    outcome: Outcome, model: nn.Module, loader: Loader, found: ImageSet, precision: str
+) -> None:
     """Add what the best model does on the test split."""
-    logits = training.predict(model, loader, lambda model, batch: model(batch[0]))
+    logits = training.predict(model, loader, lambda model, batch: model(batch[0]), precision)
     outcome.probabilities = logits.softmax(1)
     labels = found.splits["test"].labels
     outcome.report = metrics.classification(labels, outcome.probabilities, found.classes)

@@ -6,6 +6,7 @@ field of `Settings` is declared again where a project needs another default.
 
 import dataclasses
 import math
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -158,6 +159,9 @@ def cli(config_class: type[C], main: Callable[[C], Any]) -> NoReturn:
             "stopped; --resume goes on from the last checkpoint, if there is one", file=sys.stderr
         )
         sys.exit(130)
+    except BrokenPipeError:  # whoever read the output has gone: `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
     except (MemoryError, RuntimeError) as error:
         if not any(phrase in str(error) for phrase in ("out of memory", "can't allocate memory")):
             raise

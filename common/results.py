@@ -89,7 +89,7 @@ def variants_of(run: Mapping[str, Any]) -> list[str]:
 def figures_of(run: Mapping[str, Any], variant: str = "") -> dict[str, Any]:
     """A variant's figures, and those that the run reports once: seconds, memory."""
     shared = {key: value for key, value in run["metrics"].items() if not is_nested(value)}
-    return {**run["metrics"].get(variant, {}), **shared}
+    return {**shared, **run["metrics"].get(variant, {})}
 
 
 def summary(values: Sequence[float | None]) -> dict[str, Any]:

@@ -85,6 +85,9 @@ def test_variants_are_recorded_apart():
     metrics = results.record("toy", "centred")["metrics"]
     assert metrics["nab_score"]["mean"] == 97.0
     assert metrics["train_seconds"]["mean"] == 5.0
+    nested["centred"]["train_seconds"] = 2.0  # its own share of the run's seconds
+    results.add("toy", "centred", [run(metrics=nested)], variant="centred")
+    assert results.record("toy", "centred")["metrics"]["train_seconds"]["mean"] == 2.0
 
 
 def test_an_unknown_record_is_named():

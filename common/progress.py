@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 SHARE_OF_SAVING = 0.05  # of a run's time, at most
 
@@ -42,8 +42,7 @@ class Progress:
         self.config, self.run = config, run
         self.averaged = None
         if config.ema_decay:
-            average = get_ema_multi_avg_fn(config.ema_decay)
-            self.averaged = AveragedModel(model, multi_avg_fn=average, use_buffers=True)
+            self.averaged = AveragedModel(model, multi_avg_fn=self.average, use_buffers=True)
         self.history = History()
         self.best_weights: dict[str, Tensor] = {}
         self.epoch = 0  # epochs completed
@@ -53,6 +52,19 @@ class Progress:
         self.lr = config.lr  # of the last step
         self.saved_at, self.pause = time.monotonic(), config.save_seconds
         self.start_epoch()
+
+    def average(self, averaged: list[Tensor], current: list[Tensor], _: object) -> None:
+        """One step of the moving average, whose decay rises to `ema_decay`.
+
+        After n steps it is at most (1 + n) / (10 + n), so that the average does not drag the
+        first, random weights along.
+        """
+        count = int(self.averaged.n_averaged)
+        decay = min(self.config.ema_decay, (1 + count) / (10 + count))
+        if averaged[0].is_floating_point():
+            torch._foreach_lerp_(averaged, current, 1 - decay)
+        else:  # BatchNorm's count of batches
+            torch._foreach_copy_(averaged, current)
 
     def start_epoch(self) -> None:
         self.sums = Sums(self.run.device)

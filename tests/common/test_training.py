@@ -214,7 +214,7 @@ def test_the_logged_gradient_norm_is_the_unclipped_one(tmp_path):
 
 
 def test_averaged_weights_are_the_moving_average(tmp_path):
-    config, run, model, inputs, targets = regression(tmp_path, epochs=1, ema_decay=0.5)
+    config, run, model, inputs, targets = regression(tmp_path, epochs=1, ema_decay=0.2)
     other = nn.Linear(3, 1)
     other.load_state_dict(model.state_dict())
     loader = tensor_loader((inputs, targets), 7)
@@ -222,12 +222,13 @@ def test_averaged_weights_are_the_moving_average(tmp_path):
         model, loader, None, squares, torch.optim.SGD(model.parameters(), lr=0.01), config, run
     )
     optimizer, average = torch.optim.SGD(other.parameters(), lr=0.01), None
-    for batch in loader.epoch(0):
+    for count, batch in enumerate(loader.epoch(0)):
+        decay = min(0.2, (1 + count) / (10 + count))
         optimizer.zero_grad()
         squares(other, batch)[0].backward()
         optimizer.step()
         now = other.weight.detach().clone()
-        average = now if average is None else 0.5 * average + 0.5 * now
+        average = now if average is None else decay * average + (1 - decay) * now
     torch.testing.assert_close(model.weight.detach(), average)
 
 

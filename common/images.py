@@ -14,8 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.cache import cached, fingerprint
 from common.errors import UserError
-from common.ragged import cached, fingerprint
 from common.splitting import (
     FEWEST,
     HASH_BITS,

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.cache import cached, fingerprint
 from common.downloads import DataSet, RemoteFile, obtain
 from common.errors import UserError
-from common.ragged import cached, fingerprint
 from common.text import PAD
 
 import numpy as np

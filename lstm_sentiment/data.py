@@ -14,9 +14,10 @@ from pathlib import Path
 
 from common import text, vectors
 from common.batches import Loader
+from common.cache import cached, fingerprint
 from common.downloads import DataSet, RemoteFile, Source, data_root, obtain
 from common.errors import UserError
-from common.ragged import Keep, Ragged, buckets, cached, fingerprint, pad
+from common.ragged import Keep, Ragged, buckets, pad
 
 import numpy as np
 import torch

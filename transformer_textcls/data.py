@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from common import text, vectors
+from common.cache import cached, fingerprint
 from common.downloads import DataSet, RemoteFile, Source, data_root, obtain
 from common.errors import UserError
-from common.ragged import Ragged, cached, fingerprint
+from common.ragged import Ragged
 
 import numpy as np
 import torch

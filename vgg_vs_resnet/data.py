@@ -11,11 +11,11 @@ import shutil
 import zipfile
 from pathlib import Path
 
+from common.cache import fingerprint
 from common.downloads import DataSet, RemoteFile, Source, data_root, obtain
 from common.errors import UserError
 from common.images import ImageSet, load_folder
 from common.locks import alone
-from common.ragged import fingerprint
 
 import numpy as np
 from PIL import Image

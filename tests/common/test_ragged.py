@@ -1,20 +1,8 @@
-"""common/ragged.py: flat rows, batches by length, the cache."""
-
-import os
+"""common/ragged.py: flat rows, and batches by length."""
 
 from common.batches import Loader
-from common.ragged import (
-    Ragged,
-    buckets,
-    cached,
-    fingerprint,
-    original_order,
-    pad,
-    padding_share,
-)
+from common.ragged import Ragged, buckets, original_order, pad, padding_share
 
-import numpy as np
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -75,62 +63,3 @@ def test_predictions_come_back_in_the_order_of_the_rows():
     loader = Loader(plan, lambda rows: pad(ragged, rows)[0][:, 0])
     values = torch.cat(list(loader.epoch(0)))
     assert original_order(plan, values).tolist() == [1, 2, 3, 4, 5]
-
-
-def build():
-    build.calls += 1
-    return {"tokens": np.arange(1000, dtype=np.int32), "words": ["a", "ü", "<unk>"]}
-
-
-@pytest.fixture
-def builds():
-    build.calls = 0
-    return build
-
-
-def test_cache_gives_back_what_was_built(tmp_path, builds):
-    for _ in range(2):
-        held = cached(tmp_path, "set", {"tokenizer": "words"}, builds)
-        assert held["words"] == ["a", "ü", "<unk>"]
-        assert held["tokens"].tolist() == list(range(1000))
-    assert builds.calls == 1
-    cached(tmp_path, "set", {"tokenizer": "subword"}, builds)
-    assert builds.calls == 2
-    assert not list(tmp_path.glob("*.part"))
-
-
-@pytest.mark.parametrize("damage", ["cut", "flip", "empty", "other"])
-def test_damaged_cache_is_built_again(tmp_path, builds, damage):
-    cached(tmp_path, "set", {"a": 1}, builds)
-    (path,) = tmp_path.glob("*.npz")
-    whole = path.read_bytes()
-    middle = whole.index(np.arange(500, 510, dtype=np.int32).tobytes())
-    if damage == "cut":
-        path.write_bytes(whole[: len(whole) // 2])
-    elif damage == "flip":
-        path.write_bytes(whole[:middle] + b"\xff" + whole[middle + 1 :])
-    elif damage == "empty":
-        path.write_bytes(b"")
-    else:  # a whole cache of other settings under this name
-        other = tmp_path / "other"
-        cached(other, "set", {"a": 2}, builds)
-        os.replace(next(other.glob("*.npz")), path)
-        builds.calls -= 1
-    held = cached(tmp_path, "set", {"a": 1}, builds)
-    assert builds.calls == 2
-    assert held["tokens"].tolist() == list(range(1000))
-
-
-def test_folder_that_cannot_be_written_is_no_error(tmp_path, builds):
-    blocked = tmp_path / "file"
-    blocked.write_text("a file, not a folder")
-    assert cached(blocked, "set", {}, builds)["words"][0] == "a"
-
-
-def test_fingerprint_sees_a_changed_file(tmp_path):
-    for name in ("one.txt", "two.txt"):
-        (tmp_path / name).write_text("aaa")
-    before = fingerprint([tmp_path])
-    assert fingerprint([tmp_path]) == before
-    (tmp_path / "two.txt").write_text("bbb")
-    assert fingerprint([tmp_path]) != before

@@ -27,9 +27,7 @@ from torch.nn import functional as F
 from lstm_sentiment import baselines, data, inspection
 from lstm_sentiment.model import BASE, IMPROVED, SETTINGS, Pooling, SentimentLSTM
 
-SMALL = {
-    "hidden_size": 64, "regions": 0, "max_len": 256, "word_dropout": 0.2, "embedding_dropout": 0.0
-}  # fmt: skip
+SMALL = {"epochs": 3, "hidden_size": 64, "regions": 0, "max_len": 400, "word_dropout": 0.3}
 PUBLISHED = {
     "BiLSTM with GloVe (bentrevett)": {"test_accuracy": 0.862},
     "attention network": {"test_accuracy": 0.905},
@@ -41,8 +39,9 @@ class Config(Settings):
     """Settings of lstm_sentiment."""
 
     RECIPES: ClassVar = {
-        "base": {**SMALL, **BASE, "vectors": "none"}, "improved": {**SMALL, **IMPROVED}
-    }  # fmt: skip
+        "base": {**SMALL, **BASE, "vectors": "none"},
+        "improved": {**SMALL, **IMPROVED, "word_dropout": 0.4},
+    }
 
     # Training
     recipe: Literal["best", "base", "improved"] = "best"  # base, improved: 3 layers, last state

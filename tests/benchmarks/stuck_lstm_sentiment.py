@@ -24,7 +24,7 @@ from lstm_sentiment.model import BASE, SentimentLSTM
 
 MAX_LEN = 256
 BATCH = 64
-JUDGED = 1000  # validation reviews
+JUDGED = 500  # validation reviews
 
 
 @dataclass
@@ -36,7 +36,7 @@ class Variant:
     forget_bias: float = 1.0
     torch_start: bool = False  # torch's own initial weights and biases
     bucketed: bool = True  # else every batch is padded to 256 tokens
-    lr: float = 1e-3
+    lr: float = 2e-3
     clip_norm: float = 1.0
 
 
@@ -44,9 +44,9 @@ VARIANTS = (
     Variant("as here"),
     Variant("state at the last column, padded to 256", pooling="padded", bucketed=False),
     Variant("the same, torch's initialisation", "padded", torch_start=True, bucketed=False),
-    Variant("real last state, padded to 256", bucketed=False),
     Variant("real last state, torch's initialisation", torch_start=True),
     Variant("real last state, forget bias 0", forget_bias=0.0),
+    Variant("real last state, padded to 256", bucketed=False),
     Variant("learning rate 0.01, no clipping", lr=1e-2, clip_norm=0.0),
 )
 
@@ -61,7 +61,7 @@ def batch(reviews: data.Reviews, split: str, rows: Tensor, fixed: bool) -> tuple
 def accuracy(model: nn.Module, reviews: data.Reviews, fixed: bool) -> float:
     model.eval()
     right = 0
-    with torch.no_grad():
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         for rows in torch.arange(JUDGED).split(250):
             chosen = rows * len(reviews.labels["val"]) // JUDGED
             ids, lengths, labels = batch(reviews, "val", chosen, fixed)
@@ -90,7 +90,9 @@ def train(variant: Variant, reviews: data.Reviews, steps: int) -> list[float]:
         ids, counts, labels = batch(
             reviews, "train", plan[(step - 1) % len(plan)], not variant.bucketed
         )
-        loss = F.binary_cross_entropy_with_logits(model(ids, counts), labels)
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = model(ids, counts)
+        loss = F.binary_cross_entropy_with_logits(logits.float(), labels)
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), variant.clip_norm or float("inf"))

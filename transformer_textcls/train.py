@@ -184,7 +184,7 @@ def main(config: Config) -> dict[str, Any]:
     checkpoints.write_text(run.folder / "vocabulary.json", json.dumps(state))
     history = training.fit(
         model, loaders["train"], loaders["val"], make_step(config), make_optimizer(config, model),
-        config, run, monitor="val_accuracy", mode="max",
+        config, run,
     )  # fmt: skip
 
     logits = training.predict(model, loaders["test"], lambda model, batch: model(*batch[:2]))

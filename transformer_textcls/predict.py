@@ -16,10 +16,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common import checkpoints, device, runs
-from common.config import ROOT
+from common.config import cli
 from common.errors import UserError
 from common.ragged import pad
-from common.text import Vocabulary
+from common.text import Vocabulary, read_lines
 
 import torch
 import tyro
@@ -80,44 +80,20 @@ class Config:
     device: str = "auto"  # auto, cpu, cuda, cuda:1, ...
 
 
-def find_run(name: str, out: str) -> Path:
-    """The folder of the run called `name`, or of the latest finished one.
-
-    Raises:
-        UserError: there is no such run.
-    """
-    parent = (Path(out).expanduser() if out else ROOT / "runs") / "transformer_textcls"
-    if name:
-        found = [path for path in (Path(name).expanduser(), parent / name) if path.is_dir()]
-    else:
-        found = [path for path in sorted(parent.glob("*"), reverse=True) if runs.is_finished(path)]
-    if not found:
-        raise UserError(
-            f"there is no {'run ' + name if name else 'finished run'} in {parent}: train first, "
-            "with python transformer_textcls/train.py"
-        )
-    if not (found[0] / "vocabulary.json").is_file():
-        raise UserError(f"{found[0]} is no run of transformer_textcls: name another with --run")
-    return found[0]
-
-
 def read_texts(config: Config) -> Iterator[str]:
     """The texts of the command line, else the lines of standard input; blank ones are left out."""
     if config.texts:
         yield from (text for text in config.texts if text.strip())
         return
-    for number, line in enumerate(sys.stdin.buffer, start=1):
-        try:
-            decoded = line.decode("utf-8").strip()
-        except UnicodeDecodeError as error:
-            raise UserError(f"line {number} of the input is not UTF-8: save it as UTF-8") from error
-        if decoded:
-            yield decoded
+    yield from read_lines(sys.stdin.buffer)
 
 
 def main(config: Config) -> list[Prediction]:
     """Print a line for each text, and return the predictions."""
-    predictor = Predictor(find_run(config.run, config.out), device.choose(config.device))
+    predictor = Predictor(
+        runs.find_trained("transformer_textcls", config.run, config.out, "vocabulary.json"),
+        device.choose(config.device),
+    )
     texts, predictions = read_texts(config), []
     while batch := list(islice(texts, BATCH)):
         for made in predictor(batch):
@@ -130,8 +106,4 @@ def main(config: Config) -> list[Prediction]:
 
 
 if __name__ == "__main__":
-    try:
-        main(tyro.cli(Config))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+    cli(Config, main)

@@ -74,7 +74,8 @@ class News:
     tokens: dict[str, Ragged]
     labels: dict[str, Tensor]  # int64 (rows,)
     texts: dict[str, list[str]]
-    cache: Path  # folder for what is parsed once
+    cache: Path  # folder for what is made once
+    key: dict[str, Any]  # what the rows of the splits depend on
 
 
 def load(
@@ -131,6 +132,7 @@ def load(
         {split: all_labels[rows[split]] for split in SPLITS},
         {split: [texts[row] for row in rows[split]] for split in SPLITS},
         cache,
+        key,
     )
 
 

@@ -1,8 +1,7 @@
 """What the data is, what a trained classifier looks at, and where it is surely wrong."""
 
 from common import plots
-from common.batches import Plan
-from common.ragged import pad, padding_share
+from common.ragged import buckets, pad, padding_share
 from common.text import UNK
 from common.vectors import WordVectors
 
@@ -43,7 +42,7 @@ def attention_picture(model: TransformerClassifier, news: News) -> Figure:
     return figure
 
 
-def summary(news: News, found: WordVectors | None, plan: Plan) -> str:
+def summary(news: News, found: WordVectors | None, batch_size: int) -> str:
     """What a reader should know of the data: classes, vocabulary, padding, vectors."""
     size = len(news.classes)
     counts = torch.stack([labels.bincount(minlength=size) for labels in news.labels.values()])
@@ -52,6 +51,7 @@ def summary(news: News, found: WordVectors | None, plan: Plan) -> str:
         for name, row in zip(news.classes, counts.T.tolist(), strict=True)
     ]
     train = news.tokens["train"]
+    padding = padding_share(train.lengths, buckets(train.lengths, batch_size))
     unknown = (news.tokens["test"].tokens == UNK).float().mean().item()
     vectors = "none: the embedding is learnt from nothing"
     if found is not None:
@@ -66,7 +66,7 @@ def summary(news: News, found: WordVectors | None, plan: Plan) -> str:
         f"tokens    {len(news.vocabulary):,} in the vocabulary of the training split, "
         f"{unknown:.1%} of the test tokens unknown\n"
         f"          {train.lengths.float().mean():.1f} a text, "
-        f"{padding_share(train.lengths, plan):.1%} padding in the batches\n"
+        f"{padding:.1%} padding in the batches\n"
         f"vectors   {vectors}"
     )
 

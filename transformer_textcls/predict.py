@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -48,22 +49,27 @@ class Predictor:
         self.classes = state.pop("classes")
         self.vocabulary = Vocabulary.from_state(state)
         self.max_len, self.place = settings["max_len"], place
-        path = folder / "best.pt"
-        weights = checkpoints.load(path, place)["model"]
-        self.model = TransformerClassifier(
+        folders = sorted(folder.glob("member*")) or [folder]
+        self.models = [self.load(each / "best.pt", settings) for each in folders]
+
+    def load(self, path: Path, settings: dict[str, Any]) -> TransformerClassifier:
+        """One model of the run, on the device, for evaluation."""
+        weights = checkpoints.load(path, self.place)["model"]
+        model = TransformerClassifier(
             len(self.vocabulary),
             len(self.classes),
             **{name: settings[name] for name in SETTINGS},
             vector_size=weights["embedding.weight"].shape[1],
         )
-        checkpoints.load_weights(self.model, weights, str(path))
-        self.model.to(place).eval()
+        checkpoints.load_weights(model, weights, str(path))
+        return model.to(self.place).eval()
 
     @torch.no_grad()
     def __call__(self, texts: Sequence[str]) -> list[Prediction]:
         tokens = self.vocabulary.encode(texts).truncated(self.max_len).to(self.place)
         ids, lengths = pad(tokens, torch.arange(len(texts)))
-        sure, best = self.model(ids, lengths).softmax(1).max(1)  # (texts,)
+        each = torch.stack([model(ids, lengths).softmax(1) for model in self.models])
+        sure, best = each.mean(0).max(1)  # (texts,)
         return [
             Prediction(text, self.classes[label], probability, self.vocabulary.unknown(text))
             for text, label, probability in zip(texts, best.tolist(), sure.tolist(), strict=True)

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Literal
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common import checkpoints, metrics, plots, runs, training
+from common import checkpoints, device, metrics, plots, runs, training
 from common.batches import Loader
 from common.config import Settings, cli, flag
 from common.errors import require
@@ -30,6 +30,8 @@ from torch.nn import functional as F
 
 from transformer_textcls import baselines, data, inspection
 from transformer_textcls.model import SETTINGS, TransformerClassifier
+
+MEMBER_SEEDS = 1000  # from the seed of one model of a run to the next one's
 
 
 @dataclass
@@ -45,6 +47,7 @@ class Config(Settings):
             "ema_decay": 0.0,
             "label_smoothing": 0.0,
             "word_dropout": 0.0,
+            "members": 1,
             "layers": 4,
             "d_ff": 2048,
             "dropout": 0.0,
@@ -70,6 +73,7 @@ class Config(Settings):
     word_dropout: float = 0.1  # share of the training tokens replaced by <unk>
 
     # Model
+    members: int = 3  # models, from different seeds, whose probabilities are averaged
     d_model: int = 100  # width of the model
     layers: int = 2  # encoder layers
     heads: int = 5  # attention heads; must divide d_model
@@ -94,7 +98,7 @@ class Config(Settings):
 
     def check(self) -> None:
         super().check()
-        for name in ("d_model", "layers", "heads", "d_ff", "max_len", "min_frequency"):
+        for name in ("members", "d_model", "layers", "heads", "d_ff", "max_len", "min_frequency"):
             value = getattr(self, name)
             require(value >= 1, f"--{flag(name)} must be at least 1, not {value}")
         require(
@@ -134,11 +138,12 @@ def make_step(config: Config) -> training.Step:
     return step
 
 
-def make_loader(news: data.News, split: str, config: Config, device: torch.device) -> Loader:
-    """Batches (ids, lengths, labels) by length; shuffled and shared out for training only."""
-    train = split == "train"
+def make_loader(
+    news: data.News, split: str, batch_size: int, seed: int, device: torch.device
+) -> Loader:
+    """Batches (ids, lengths, labels) by length, shuffled for training."""
     tokens, labels = news.tokens[split].to(device), news.labels[split].to(device)
-    plan = buckets(news.tokens[split].lengths, config.batch_size, config.seed, shuffle=train)
+    plan = buckets(news.tokens[split].lengths, batch_size, seed, shuffle=split == "train")
     return Loader(plan, lambda rows: (*pad(tokens, rows), labels[rows.to(device)]))
 
 
@@ -169,38 +174,61 @@ def make_optimizer(config: Config, model: TransformerClassifier) -> torch.optim.
     return torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.98), fused=True)
 
 
+def train_member(
+    config: Config, news: data.News, found: WordVectors | None, run: runs.Run, number: int
+) -> tuple[TransformerClassifier, training.History]:
+    """One model of the run, from a seed of its own; member 0 is what a single model would be."""
+    seed = config.seed + MEMBER_SEEDS * number
+    device.seed_everything(seed)
+    model = make_model(config, news, found).to(run.device)
+    if number == 0:
+        run.describe_model(model, pad(news.tokens["test"].to(run.device), torch.tensor([0])))
+    part = run.part(f"member{number}") if config.members > 1 else run
+    train, val = (
+        make_loader(news, split, config.batch_size, seed, run.device) for split in ("train", "val")
+    )
+    optimizer = make_optimizer(config, model)
+    return model, training.fit(model, train, val, make_step(config), optimizer, config, part)
+
+
+def predict(
+    models: Sequence[nn.Module], news: data.News, split: str, config: Config, device: torch.device
+) -> Tensor:
+    """Probabilities (models, rows, classes) of a split, in the order of its rows."""
+    loader = make_loader(news, split, config.batch_size, config.seed, device)
+    logits = [training.predict(model, loader, lambda m, batch: m(*batch[:2])) for model in models]
+    return torch.stack([original_order(loader.plan, each.softmax(1)) for each in logits])
+
+
 def main(config: Config) -> dict[str, Any]:
-    """Train, choose the best epoch on validation, report on test; returns the results."""
+    """Train, choose each model's epoch on validation, report on test; returns the results."""
     run = runs.start("transformer_textcls", config)
     news = data.load(csv_file=config.csv, **chosen(config, data.SETTINGS))
     run.describe_data(news.source, {split: len(rows) for split, rows in news.labels.items()})
     found = data.find_vectors(news, config.vectors, config.data_dir, config.seed)
-    loaders = {split: make_loader(news, split, config, run.device) for split in data.SPLITS}
-    run.print(inspection.summary(news, found, loaders["train"].plan))
-
-    model = make_model(config, news, found).to(run.device)
-    run.describe_model(model, pad(news.tokens["test"].to(run.device), torch.tensor([0])))
+    run.print(inspection.summary(news, found, config.batch_size))
     state = {"classes": list(news.classes), **news.vocabulary.state()}
     checkpoints.write_text(run.folder / "vocabulary.json", json.dumps(state))
-    history = training.fit(
-        model, loaders["train"], loaders["val"], make_step(config), make_optimizer(config, model),
-        config, run,
-    )  # fmt: skip
 
-    logits = training.predict(model, loaders["test"], lambda model, batch: model(*batch[:2]))
-    probabilities = original_order(loaders["test"].plan, logits.softmax(1))
-    report = metrics.classification(news.labels["test"], probabilities, news.classes)
-    run.print(inspection.class_table(report["per_class"]))
+    members = [train_member(config, news, found, run, i) for i in range(config.members)]
+    models = [model for model, _ in members]
+    accuracies = {}
+    for split in ("val", "test"):
+        single = predict(models, news, split, config, run.device)  # (models, rows, classes)
+        probabilities = single.mean(0)
+        hits = (single.argmax(2) == news.labels[split]).float().mean(1)  # (models,)
+        accuracies[f"{split}_accuracy_alone"] = hits.mean().item()
+        report = metrics.classification(news.labels[split], probabilities, news.classes)
+        accuracies[f"{split}_accuracy"] = report["accuracy"]
+
+    run.print("\n" + inspection.class_table(report["per_class"]))
     run.print(inspection.confident_mistakes(news, probabilities))
-    run.save_plot(plots.curves({"model": history.rows}, ("loss", "accuracy")), "curves.png")
+    histories = {f"model {i}": history.rows for i, (_, history) in enumerate(members)}
+    run.save_plot(plots.curves(histories, ("loss", "accuracy")), "curves.png")
     run.save_plot(plots.confusion(report["confusion"], news.classes), "confusion.png")
-    run.save_plot(inspection.attention_picture(model, news), "attention.png")
+    run.save_plot(inspection.attention_picture(models[0], news), "attention.png")
     return run.finish(
-        {
-            "test_accuracy": report["accuracy"],
-            "macro_f1": report["macro_f1"],
-            "val_accuracy": history.best["val_accuracy"],
-        },
+        {**accuracies, "macro_f1": report["macro_f1"]},
         baselines.evaluate(news, found),
         {"published goal": {"test_accuracy": 0.80}},
         {"per_class": report["per_class"], "confusion": report["confusion"]},

@@ -13,7 +13,7 @@ import pytest
 
 from transformer_textcls import predict, train
 
-SMALL = ["--d-ff", "32", "--layers", "1", "--epochs", "2", "--device", "cpu"]
+SMALL = ["--d-ff", "32", "--layers", "1", "--members", "2", "--device", "cpu"]
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,8 @@ def ask(folder, *texts, **fields):
 
 def test_train_on_the_sample(trained):
     folder, printed = trained
-    names = ("config.json", "metrics.csv", "results.json", "best.pt", "vocabulary.json")
+    names = ("config.json", "results.json", "vocabulary.json", "member0/metrics.csv")
+    names += ("member0/best.pt", "member1/best.pt")
     for name in (*names, "curves.png", "confusion.png", "attention.png"):
         assert (folder / name).stat().st_size > 0, name
     results = json.loads((folder / "results.json").read_text())
@@ -134,7 +135,9 @@ def test_own_csv_without_vectors(tmp_path, capsys):
     path = tmp_path / "mine.csv"
     path.write_text("".join(row.format(i) for i, row in enumerate(rows)))
     own = {"csv": str(path), "vectors": "none", "data_dir": str(tmp_path), "out": str(tmp_path)}
-    results = train.main(train.Config(**own, layers=1, d_ff=32, epochs=2, lr=3e-3, device="cpu"))
+    results = train.main(
+        train.Config(**own, members=1, layers=1, d_ff=32, epochs=2, lr=3e-3, device="cpu")
+    )
     assert "learnt from nothing" in capsys.readouterr().out
     assert results["metrics"]["test_accuracy"] == 1.0
     assert len(results["baselines"]) == 2
@@ -147,7 +150,7 @@ def test_subword_run_with_projected_vectors(trained, elsewhere, tmp_path):
     vectors.write_text("the 1 2 3\nmatch 0 1 0\n")
     config = train.Config(
         data="sample", data_dir=str(elsewhere / "data"), out=str(tmp_path), vectors=str(vectors),
-        tokenizer="subword", max_size=300, layers=1, d_ff=32, epochs=1, limit_batches=2,
+        tokenizer="subword", max_size=300, layers=1, d_ff=32, epochs=1, limit_batches=2, members=1,
     )  # fmt: skip
     train.main(config)
     (folder,) = (tmp_path / "transformer_textcls").iterdir()
@@ -160,7 +163,7 @@ def test_a_short_run_on_real_news_is_good_already(real_data, tmp_path):
     if not (real_data / "ag_news" / "train.csv").is_file():
         pytest.skip("AG News is absent")
     config = train.Config(
-        data="real", data_dir=str(real_data), out=str(tmp_path), layers=1, d_ff=128,
+        data="real", data_dir=str(real_data), out=str(tmp_path), layers=1, d_ff=128, members=1,
         epochs=1, warmup_epochs=0.2, limit_batches=150, lr=1e-3, device="cpu",
     )  # fmt: skip
     results = train.main(config)

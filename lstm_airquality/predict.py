@@ -15,8 +15,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common import checkpoints, device, runs
-from common.config import ROOT
-from common.errors import UserError, require
+from common.config import cli
+from common.errors import require
 from common.series import Series
 
 import numpy as np
@@ -38,30 +38,13 @@ class Config:
     device: str = "auto"  # auto, cpu, cuda, cuda:1, ...
 
 
-def find_run(name: str, out: str) -> Path:
-    """The forecaster of the run called `name`, or of the latest finished one.
-
-    Raises:
-        UserError: there is none.
-    """
-    parent = (Path(out).expanduser() if out else ROOT / "runs") / "lstm_airquality"
-    folders = [Path(name).expanduser(), parent / name] if name else sorted(parent.glob("*"))[::-1]
-    for folder in folders:
-        if (folder / FILE).is_file() and (name or runs.is_finished(folder)):
-            return folder / FILE
-    raise UserError(
-        f"there is no {'run ' + name if name else 'finished run'} with a {FILE} in {parent}: train "
-        "first, with python lstm_airquality/train.py"
-    )
-
-
 def main(config: Config) -> Path:
     """Print and write the forecast; returns the file written."""
     require(config.hours >= 1, f"--hours must be at least 1, not {config.hours}")
     path = Path(config.file).expanduser()
     output = Path(config.output or f"{path.stem}_forecast.csv").expanduser()
     series = load(path)
-    found = find_run(config.run, config.out)
+    found = runs.find_trained("lstm_airquality", config.run, config.out, FILE) / FILE
     trained = Trained.load(found, device.choose(config.device))
     forecast = trained.roll_out(series, config.hours)
     silent = unheard(series, trained.settings["window"] + trained.settings["horizon"] - 1)
@@ -97,8 +80,4 @@ def write(forecast: np.ndarray, series: Series, output: Path) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(tyro.cli(Config))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+    cli(Config, main)

@@ -17,6 +17,7 @@ from common.errors import UserError, require
 
 ROOT = Path(__file__).resolve().parents[1]
 C = TypeVar("C", bound="Settings")
+T = TypeVar("T")
 
 # What may change when a run is resumed: where it runs and what it is called, not what it computes.
 RESUME_FREE = {"device", "data_dir", "out", "name", "resume"}
@@ -147,10 +148,18 @@ def normalised(arguments: list[str]) -> list[str]:
     return normal
 
 
-def cli(config_class: type[C], main: Callable[[C], Any]) -> NoReturn:
-    """Run `main` with settings from the command line; what a user can mend ends in one sentence."""
+def cli(config_class: type[T], main: Callable[[T], Any]) -> NoReturn:
+    """Run `main` with settings from the command line; what a user can mend ends in one sentence.
+
+    The settings are those of a training (Settings), or any other dataclass.
+    """
     try:
-        main(parse(config_class, sys.argv[1:]))
+        if issubclass(config_class, Settings):
+            main(parse(config_class, sys.argv[1:]))
+        else:
+            import tyro
+
+            main(tyro.cli(config_class))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

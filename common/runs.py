@@ -238,6 +238,30 @@ def is_finished(folder: Path) -> bool:
     return path.is_file() and json.loads(path.read_text(encoding="utf-8"))["finished"]
 
 
+def find_trained(project: str, name: str, out: str, file: str) -> Path:
+    """The folder of the run called `name`, or of the latest finished one: what predict.py loads.
+
+    Args:
+        file: what the folder must hold.
+
+    Raises:
+        UserError: there is no such run.
+    """
+    parent = (Path(out).expanduser() if out else ROOT / "runs") / project
+    remedy = f"train first, with python {project}/train.py, or name another with --run"
+    if name:
+        named = [path for path in (Path(name).expanduser(), parent / name) if path.is_dir()]
+        if not named:
+            raise UserError(f"there is no run {name} in {parent}: {remedy}")
+        if not (named[0] / file).is_file():
+            raise UserError(f"{named[0]} is no run of {project} (it has no {file}): {remedy}")
+        return named[0]
+    for folder in sorted(parent.glob("*"), reverse=True):
+        if is_finished(folder) and (folder / file).is_file():
+            return folder
+    raise UserError(f"there is no finished run in {parent}: {remedy}")
+
+
 def saved_config(config_class: type[C], config: C) -> C:
     """The settings of the run that `config.resume` names.
 

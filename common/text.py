@@ -10,10 +10,10 @@ import re
 import string
 from array import array
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Literal, get_args
+from typing import BinaryIO, Literal, get_args
 
 from common.errors import SettingError, UserError
 from common.ragged import Ragged
@@ -217,3 +217,18 @@ def _most_frequent(
     if max_size:
         kept = kept[: max(0, max_size - len(SPECIALS))]
     return [words[row] for row in kept]
+
+
+def read_lines(stream: BinaryIO) -> Iterator[str]:
+    """The lines of a stream, standard input say, without blanks around them; empty ones left out.
+
+    Raises:
+        UserError: a line is not UTF-8.
+    """
+    for number, line in enumerate(stream, start=1):
+        try:
+            decoded = line.decode("utf-8").strip()
+        except UnicodeDecodeError as error:
+            raise UserError(f"line {number} of the input is not UTF-8: save it as UTF-8") from error
+        if decoded:
+            yield decoded

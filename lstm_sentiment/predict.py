@@ -17,10 +17,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common import checkpoints, device, runs
-from common.config import ROOT
+from common.config import cli
 from common.errors import UserError, require
 from common.ragged import pad
-from common.text import UNK, Vocabulary, read_utf8
+from common.text import UNK, Vocabulary, read_lines, read_utf8
 
 import torch
 import tyro
@@ -94,27 +94,6 @@ class Config:
     device: str = "auto"  # auto, cpu, cuda, cuda:1, ...
 
 
-def find_run(name: str, out: str) -> Path:
-    """The folder of the run called `name`, or of the latest finished one.
-
-    Raises:
-        UserError: there is no such run.
-    """
-    parent = (Path(out).expanduser() if out else ROOT / "runs") / "lstm_sentiment"
-    if name:
-        found = [path for path in (Path(name).expanduser(), parent / name) if path.is_dir()]
-    else:
-        found = [path for path in sorted(parent.glob("*"), reverse=True) if runs.is_finished(path)]
-    if not found:
-        raise UserError(
-            f"there is no {'run ' + name if name else 'finished run'} in {parent}: train first, "
-            "with python lstm_sentiment/train.py"
-        )
-    if not (found[0] / "vocabulary.json").is_file():
-        raise UserError(f"{found[0]} is no run of lstm_sentiment: name another with --run")
-    return found[0]
-
-
 def read_texts(config: Config) -> Iterator[str]:
     """The reviews given; blank ones are left out.
 
@@ -125,19 +104,15 @@ def read_texts(config: Config) -> Iterator[str]:
         given = [*config.texts, *([read_utf8(Path(config.file))] if config.file else [])]
         yield from (text for text in given if text.strip())
         return
-    for number, line in enumerate(sys.stdin.buffer, start=1):
-        try:
-            decoded = line.decode("utf-8").strip()
-        except UnicodeDecodeError as error:
-            raise UserError(f"line {number} of the input is not UTF-8: save it as UTF-8") from error
-        if decoded:
-            yield decoded
+    yield from read_lines(sys.stdin.buffer)
 
 
 def main(config: Config) -> list[Prediction]:
     """Print two lines for each review, and return the predictions."""
     require(config.words >= 0, f"--words must not be negative, and is {config.words}")
-    predictor = Predictor(find_run(config.run, config.out), device.choose(config.device))
+    folder = runs.find_trained("lstm_sentiment", config.run, config.out, "vocabulary.json")
+    predictor = Predictor(folder, device.choose(config.device))
+    )
     predictions = []
     for text in read_texts(config):
         made = predictor(text, config.words)
@@ -151,8 +126,4 @@ def main(config: Config) -> list[Prediction]:
 
 
 if __name__ == "__main__":
-    try:
-        main(tyro.cli(Config))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+    cli(Config, main)

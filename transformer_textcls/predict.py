@@ -96,9 +96,8 @@ def read_texts(config: Config) -> Iterator[str]:
 
 def main(config: Config) -> list[Prediction]:
     """Print a line for each text, and return the predictions."""
-    predictor = Predictor(
-        runs.find_trained("transformer_textcls", config.run, config.out, "vocabulary.json"),
-        device.choose(config.device),
+    folder = runs.find_trained("transformer_textcls", config.run, config.out, "vocabulary.json")
+    predictor = Predictor(folder, device.choose(config.device))
     )
     texts, predictions = read_texts(config), []
     while batch := list(islice(texts, BATCH)):

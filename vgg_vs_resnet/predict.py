@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common import checkpoints, device, runs
 from common.augmentation import Normalise
-from common.config import ROOT
+from common.config import cli
 from common.errors import UserError
 from common.images import decode, find_images
 
@@ -87,26 +87,6 @@ class Predictor:
         return found
 
 
-def find_run(name: str, out: str) -> Path:
-    """The folder of the run called `name`, or of the latest finished one.
-
-    Raises:
-        UserError: there is no such finished run.
-    """
-    parent = (Path(out).expanduser() if out else ROOT / "runs") / "vgg_vs_resnet"
-    if name:
-        tried = [Path(name).expanduser(), parent / name]
-    else:
-        tried = sorted(parent.glob("*"), reverse=True)
-    for folder in tried:
-        if runs.is_finished(folder):
-            return folder
-    raise UserError(
-        f"there is no finished run{f' {name}' if name else ''} in {parent}: train first, with "
-        "python vgg_vs_resnet/train.py"
-    )
-
-
 def choose_model(folder: Path, name: str) -> str:
     """The run's model of that name, or its best on validation."""
     measured = json.loads((folder / "results.json").read_text(encoding="utf-8"))["metrics"]
@@ -131,7 +111,7 @@ def main(config: Config) -> list[Prediction]:
     files = find_files(config.images)
     if not config.images:
         raise UserError("there is no picture: name one, or a folder of them")
-    folder = find_run(config.run, config.out)
+    folder = runs.find_trained("vgg_vs_resnet", config.run, config.out, "results.json")
     name = choose_model(folder, config.model)
     predictor = Predictor(folder, name, device.choose(config.device))
     predictions: list[Prediction] = []
@@ -146,8 +126,4 @@ def main(config: Config) -> list[Prediction]:
 
 
 if __name__ == "__main__":
-    try:
-        main(tyro.cli(Config))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+    cli(Config, main)

@@ -166,7 +166,7 @@ def test_mistakes_of_predict_are_one_sentence(trained, tmp_path):
         ask(trained, str(tmp_path))
     with pytest.raises(UserError, match=r"--model alexnet: the run in .* has vgg16c, resnet18"):
         ask(trained, "a.jpg", model="alexnet")
-    with pytest.raises(UserError, match="no finished run absent"):
+    with pytest.raises(UserError, match="no run absent"):
         predict.main(predict.Config(("a.jpg",), run="absent"))
 
 

@@ -112,7 +112,6 @@ def main(config: Config) -> list[Prediction]:
     require(config.words >= 0, f"--words must not be negative, and is {config.words}")
     folder = runs.find_trained("lstm_sentiment", config.run, config.out, "vocabulary.json")
     predictor = Predictor(folder, device.choose(config.device))
-    )
     predictions = []
     for text in read_texts(config):
         made = predictor(text, config.words)

@@ -98,7 +98,6 @@ def main(config: Config) -> list[Prediction]:
     """Print a line for each text, and return the predictions."""
     folder = runs.find_trained("transformer_textcls", config.run, config.out, "vocabulary.json")
     predictor = Predictor(folder, device.choose(config.device))
-    )
     texts, predictions = read_texts(config), []
     while batch := list(islice(texts, BATCH)):
         for made in predictor(batch):

@@ -27,7 +27,7 @@ from torch.nn import functional as F
 from lstm_sentiment import baselines, data, inspection
 from lstm_sentiment.model import BASE, IMPROVED, SETTINGS, Pooling, SentimentLSTM
 
-SMALL = {"epochs": 3, "hidden_size": 64, "regions": 0, "max_len": 400, "word_dropout": 0.3}
+SMALL = {"hidden_size": 64, "regions": 0, "max_len": 256, "embedding_dropout": 0.0}
 PUBLISHED = {
     "BiLSTM with GloVe (bentrevett)": {"test_accuracy": 0.862},
     "attention network": {"test_accuracy": 0.905},
@@ -39,8 +39,8 @@ class Config(Settings):
     """Settings of lstm_sentiment."""
 
     RECIPES: ClassVar = {
-        "base": {**SMALL, **BASE, "vectors": "none"},
-        "improved": {**SMALL, **IMPROVED, "word_dropout": 0.4},
+        "base": {**SMALL, **BASE, "vectors": "none", "word_dropout": 0.1, "epochs": 6},
+        "improved": {**SMALL, **IMPROVED, "word_dropout": 0.3},
     }
 
     # Training

@@ -189,6 +189,22 @@ def readmes() -> list[Path]:
     return sorted([ROOT / "README.md", *ROOT.glob("*/README.md")])
 
 
+def write_tables() -> None:
+    """Make the marked parts of all READMEs anew.
+
+    Raises:
+        UserError: a README names a record that is not there; the others are written all the same.
+    """
+    missing = []
+    for path in readmes():
+        try:
+            checkpoints.write_text(path, filled(path.read_text(encoding="utf-8")))
+        except UserError as error:
+            missing.append(f"{path.relative_to(ROOT)}: {error}")
+    if missing:
+        raise UserError("; ".join(missing))
+
+
 def copy_plots(run: Path) -> None:
     """Copy a real run's plots to results/plots/<project>-<plot>.png."""
     found = json.loads((run / "results.json").read_text(encoding="utf-8"))
@@ -211,8 +227,7 @@ def main() -> None:
                 raise UserError("plots needs the folder of a finished run")
             copy_plots(arguments.run)
         else:
-            for path in readmes():
-                checkpoints.write_text(path, filled(path.read_text(encoding="utf-8")))
+            write_tables()
     except UserError as error:
         sys.exit(f"error: {error}")
 

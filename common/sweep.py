@@ -2,7 +2,7 @@
 
     python -m common.sweep lstm_airquality lr=0.01,0.001 bidirectional=true,false seed=0,1,2
 
-Flags of the script may follow the fields, for all points: `--data real --epochs 3`.
+Flags of the script hold for all points: `--data real --epochs 3`.
 
 A sweep that was stopped goes on where it stopped when the same command is given again: finished
 points are not repeated, an unfinished one is resumed. A point that fails does not end the rest.
@@ -16,6 +16,7 @@ import importlib
 import inspect
 import itertools
 import json
+import re
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +28,7 @@ from common.config import RESUME_FREE, ROOT, Settings, flag, parse
 from common.errors import UserError, require
 from common.signals import Stopped
 
+FIELD = re.compile(r"\w+=")
 LOWER = ("loss", "mae", "rmse", "seconds", "_mb", "alarms", "gap")  # figures best at their least
 Point = dict[str, str]  # field -> value, as given
 
@@ -145,6 +147,8 @@ def main() -> None:
     parser.add_argument("--record", default="", help="name of the record(s) to make in results/")
     parser.add_argument("--out", default="", help="folder of the runs (default: runs/sweeps)")
     options, rest = parser.parse_known_args()
+    options.fields += [word for word in rest if FIELD.match(word)]  # those after a flag
+    rest = [word for word in rest if not FIELD.match(word)]
     try:
         sys.exit(sweep(options, rest))
     except UserError as error:

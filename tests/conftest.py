@@ -5,6 +5,10 @@ from pathlib import Path
 
 import pytest
 
+# The models of the tests are tiny: a second thread costs more than it brings, here and in the
+# scripts that tests start. Set before torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 ROOT = Path(__file__).resolve().parents[1]
 
 

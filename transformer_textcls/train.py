@@ -53,7 +53,6 @@ class Config(Settings):
             "dropout": 0.0,
             "norm": "post",
             "train_embedding": False,
-            "tokenizer": "words",
             "min_frequency": 1,
         }
     }

@@ -65,7 +65,7 @@ class Run:
     def describe_data(self, source: "Source", counts: Mapping[str, int]) -> None:
         """Print what the data set is and how large its parts are."""
         self.source, self.counts = source, dict(counts)
-        note = f" ({source.note})" if source.note else ""
+        note = f" ({source.note})" if source.note and not self.is_sample else ""
         self.print(f"data      {source.name}{note}, {source.kind.upper()}, in {source.folder}")
         self.print("          " + ", ".join(f"{n:,} {name}" for name, n in counts.items()))
 

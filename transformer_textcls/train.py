@@ -216,7 +216,7 @@ def main(config: Config) -> dict[str, Any]:
         single = predict(models, news, split, config, run.device)  # (models, rows, classes)
         probabilities = single.mean(0)
         hits = (single.argmax(2) == news.labels[split]).float().mean(1)  # (models,)
-        accuracies[f"{split}_accuracy_alone"] = hits.mean().item()
+        accuracies[f"single_{split}_accuracy"] = hits.mean().item()
         report = metrics.classification(news.labels[split], probabilities, news.classes)
         accuracies[f"{split}_accuracy"] = report["accuracy"]
 

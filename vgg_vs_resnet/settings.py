@@ -1,7 +1,7 @@
 """Settings of the image projects trained from scratch: recipe, augmentation, model, data."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from common.config import Settings, flag
 from common.errors import require
@@ -20,6 +20,8 @@ BASE = {
 @dataclass
 class ImageSettings(Settings):
     """Settings of the image projects that are trained from scratch."""
+
+    RECIPES: ClassVar = {"base": BASE}
 
     # Training
     recipe: Literal["improved", "base"] = "improved"  # base: the papers' plain recipe, see BASE
@@ -52,11 +54,6 @@ class ImageSettings(Settings):
     images: str = ""  # your own image folder: one folder for each class
     size: int = 64  # images are resized to this side, in pixels; a multiple of 32
     per_class: int = 0  # images used of each class, at most; 0 = all
-
-    def __post_init__(self) -> None:
-        for name, value in BASE.items() if self.recipe == "base" else ():
-            if getattr(self, name) == getattr(type(self), name):
-                setattr(self, name, value)
 
     def check(self) -> None:
         super().check()

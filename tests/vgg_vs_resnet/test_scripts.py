@@ -90,7 +90,7 @@ def test_a_model_does_not_depend_on_those_trained_before_it(trained, elsewhere, 
 
 
 def test_base_recipe_trains_and_changes_what_is_left_at_its_default(elsewhere, tmp_path):
-    config = train.Config(
+    config = train.Config.of(
         **{**SMALL, "epochs": 1}, recipe="base", models=("vgg16c",), limit_batches=1,
         data_dir=str(elsewhere / "data"), out=str(tmp_path),
     )  # fmt: skip
@@ -103,7 +103,7 @@ def test_base_recipe_trains_and_changes_what_is_left_at_its_default(elsewhere, t
 def test_weight_decay_by_recipe():
     model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
     improved = comparison.make_optimizer(model, 0.1, train.Config())
-    base = comparison.make_optimizer(model, 0.1, train.Config(recipe="base"))
+    base = comparison.make_optimizer(model, 0.1, train.Config.of("base"))
     assert [(g["weight_decay"], len(g["params"])) for g in improved.param_groups] == [
         (5e-4, 1),
         (0.0, 3),
@@ -120,7 +120,7 @@ def test_fluctuation_is_the_mean_relative_change():
 def test_a_network_learns_the_sample(elsewhere, tmp_path):
     learner = {"recipe": "base", "models": ("resnet18",), "batch_size": 16, "lr": 0.05}
     size = {"width": 8, "per_class": 150, "epochs": 5}
-    config = train.Config(
+    config = train.Config.of(
         **{**SMALL, **size, **learner}, data_dir=str(elsewhere / "data"), out=str(tmp_path)
     )
     figures = train.main(config)["metrics"]["resnet18"]

@@ -13,7 +13,7 @@ from common.errors import UserError
 
 import numpy as np
 
-_CACHE_FORMAT = 1  # raise it when preparing data changes: older caches are then rebuilt
+_CACHE_FORMAT = 2  # raise it when preparing data changes: older caches are then rebuilt
 
 
 def fingerprint(paths: Iterable[Path]) -> str:

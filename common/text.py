@@ -33,19 +33,22 @@ _BROKEN_ENTITY = re.compile(
 )
 _TAG = re.compile(r"</?[A-Za-z!][^<>]*>")
 # The tokenisers and GloVe know the typewriter's characters only.
+_TYPEWRITER = {
+    "\\": " ",
+    "\xa0": " ",
+    "\x00": " ",
+    "‘": "'",
+    "’": "'",
+    "“": '"',
+    "”": '"',
+    "–": " - ",
+    "—": " - ",
+    "…": " ... ",
+}
+# What Windows-1252 has at 0x80 to 0x9F was often saved as if it were Latin-1: control characters.
+_WINDOWS = {chr(code): bytes([code]).decode("cp1252", "replace") for code in range(0x80, 0xA0)}
 _TYPOGRAPHY = str.maketrans(
-    {
-        "\\": " ",
-        "\xa0": " ",
-        "\x00": " ",
-        "‘": "'",
-        "’": "'",
-        "“": '"',
-        "”": '"',
-        "–": " - ",
-        "—": " - ",
-        "…": " ... ",
-    }
+    {wrong: _TYPEWRITER.get(sign, sign) for wrong, sign in _WINDOWS.items()} | _TYPEWRITER
 )
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 

@@ -72,7 +72,7 @@ class Config(Settings):
     word_dropout: float = 0.1  # share of the training tokens replaced by <unk>
 
     # Model
-    members: int = 3  # models, from different seeds, whose probabilities are averaged
+    members: int = 5  # models, from different seeds, whose probabilities are averaged
     d_model: int = 100  # width of the model
     layers: int = 2  # encoder layers
     heads: int = 5  # attention heads; must divide d_model

@@ -17,6 +17,7 @@ import pytest
         ("good.<br /><br />Bad &amp; ugly", "good. Bad & ugly"),
         ("is  nbsp;exciting   hellip;. and", "is exciting ... . and"),
         ("women&#146;s “work” – now", 'women\'s "work" - now'),
+        ("it\x92s \x93fine\x94 \x96 so so\x85 caf\xe9 \x80", 'it\'s "fine" - so so ... café €'),
         (
             "i <3 it, 1 < 2 and AT&T; Stocks Up; #1 team",
             "i <3 it, 1 < 2 and AT&T; Stocks Up; #1 team",

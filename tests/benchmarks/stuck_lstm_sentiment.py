@@ -1,6 +1,6 @@
 """Why LSTMs of 3 layers sit at 50 %: BaseLSTM with one thing changed at a time.
 
-    python tests/benchmarks/stuck_lstm_sentiment.py [steps]
+    python tests/benchmarks/stuck_lstm_sentiment.py [steps] [part of a variant's name ...]
 
 Each variant trains for the same steps on the same reviews, with embeddings learnt from nothing;
 what counts is how soon it leaves 50 % on validation reviews. Nothing here is chosen on test.
@@ -104,9 +104,12 @@ def train(variant: Variant, reviews: data.Reviews, steps: int) -> list[float]:
 
 def main() -> None:
     steps = int(sys.argv[1]) if len(sys.argv) > 1 else 352  # an epoch
+    wanted = sys.argv[2:] or [""]  # all
     reviews = data.load(max_len=MAX_LEN, min_frequency=2)
     print(f"{reviews.source.kind} reviews; validation accuracy after each quarter of {steps} steps")
     for variant in VARIANTS:
+        if not any(part in variant.name for part in wanted):
+            continue
         began = time.perf_counter()
         reached = "  ".join(f"{share:.1%}" for share in train(variant, reviews, steps))
         seconds = time.perf_counter() - began

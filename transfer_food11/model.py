@@ -1,0 +1,217 @@
+"""Four networks trained on ImageNet, with a head for one's own classes.
+
+Tan & Le 2019, "EfficientNet" (table 1); Howard et al. 2019, "Searching for MobileNetV3" (table 1);
+He et al. 2015, "Deep Residual Learning for Image Recognition" (table 1). All but the last are
+torchvision's own; EfficientNet-Lite0 is torchvision's EfficientNet with what its authors changed
+for small devices (Liu 2020, "Higher accuracy on vision models with EfficientNet-Lite"): no
+squeeze-and-excitation, and ReLU6 for SiLU.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from typing import Literal, get_args
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision import models
+from torchvision.models.efficientnet import EfficientNet, MBConv, MBConvConfig
+
+Name = Literal["efficientnet_b0", "mobilenet_v3_large", "resnet50", "efficientnet_lite0"]
+Stride = Literal["conv2", "conv1"]
+NAMES: tuple[Name, ...] = get_args(Name)
+
+# Expansion, kernel, stride, channels in and out, blocks: EfficientNet's table 1, rows 2 to 8.
+LITE_STAGES = (
+    (1, 3, 1, 32, 16, 1),
+    (6, 3, 2, 16, 24, 2),
+    (6, 5, 2, 24, 40, 2),
+    (6, 3, 2, 40, 80, 3),
+    (6, 5, 1, 80, 112, 3),
+    (6, 5, 2, 112, 192, 4),
+    (6, 3, 1, 192, 320, 1),
+)
+
+# Where the groups of `Classifier.stages` begin in torchvision's list of layers.
+EFFICIENTNET_GROUPS = (0, 2, 3, 4, 5, 6, 7)
+GROUPS = {
+    "efficientnet_b0": EFFICIENTNET_GROUPS,
+    "efficientnet_lite0": EFFICIENTNET_GROUPS,
+    "mobilenet_v3_large": (0, 2, 4, 7, 11, 13, 16),
+    "resnet50": (0, 4, 5, 6, 7),
+}
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What a network was trained to see: (pixels / 255 - mean) / std.
+
+    mean, std: of red, green and blue, in units of full brightness. size: side of the square
+    images, in pixels.
+    """
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    size: int
+
+
+class Classifier(nn.Module):
+    """A network by its name, its last linear layer made for `classes` classes.
+
+    Parameters at 1,000 classes: efficientnet_b0 5,288,548, mobilenet_v3_large 5,483,032, resnet50
+    25,557,032, efficientnet_lite0 4,652,008.
+
+    Args:
+        dropout: share of the features dropped before the head.
+        stride_in: see `place_strides`; resnet50 only.
+
+    Attributes:
+        network: torchvision's, without its last linear layer.
+        head: that layer, feature_size -> classes.
+        feature_size: how many numbers the head sees for an image.
+        preprocessing: what the network wants to see; that of its published weights.
+    """
+
+    def __init__(
+        self, name: Name, classes: int, dropout: float = 0.2, stride_in: Stride = "conv2"
+    ) -> None:
+        super().__init__()
+        self.name = name
+        if name == "efficientnet_lite0":
+            self.network = efficientnet_lite0(classes)
+            self.preprocessing = Preprocessing((0.5, 0.5, 0.5), (0.5, 0.5, 0.5), 224)
+        else:
+            self.network = models.get_model(name, weights=None, num_classes=classes)
+            published = models.get_model_weights(name).DEFAULT.transforms()
+            self.preprocessing = Preprocessing(
+                tuple(published.mean), tuple(published.std), published.crop_size[0]
+            )
+        if name == "resnet50":
+            self.head, self.network.fc = self.network.fc, nn.Identity()
+        else:
+            *before, _, self.head = self.network.classifier  # the one between is dropout
+            self.network.classifier = nn.Sequential(*before)
+        self.feature_size = self.head.in_features
+        self.dropout = nn.Dropout(dropout)
+        self.frozen = 0  # stages
+        self.place_strides(stride_in)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Normalised images (batch, 3, h, w) -> logits (batch, classes)."""
+        return self.head(self.dropout(self.features(images)))
+
+    def features(self, images: Tensor) -> Tensor:
+        """Normalised images (batch, 3, h, w) -> (batch, feature_size): what the head sees."""
+        return self.pool(self.feature_map(images))
+
+    def feature_map(self, images: Tensor) -> Tensor:
+        """(batch, 3, h, w) -> (batch, channels, h/32, w/32), sides rounded up: the last map."""
+        for layer in self.layers():
+            images = layer(images)
+        return images
+
+    def pool(self, maps: Tensor) -> Tensor:
+        """The map averaged over its places, (batch, feature_size); MobileNetV3 adds a layer."""
+        pooled = self.network.avgpool(maps).flatten(1)  # (batch, channels)
+        return pooled if self.name == "resnet50" else self.network.classifier(pooled)
+
+    def layers(self) -> list[nn.Module]:
+        """Torchvision's layers from the image to the last map."""
+        if self.name == "resnet50":
+            return [layer for name, layer in self.network.named_children()][:-2]
+        return list(self.network.features)
+
+    def stages(self) -> list[nn.Module]:
+        """The network without its head, from input to output, in 5 (resnet50) or 7 groups."""
+        layers, starts = self.layers(), GROUPS[self.name]
+        groups = [layers[start:end] for start, end in pairwise((*starts, len(layers)))]
+        if self.name == "mobilenet_v3_large":
+            groups[-1].append(self.network.classifier)
+        return [nn.Sequential(*group) for group in groups]
+
+    def freeze(self, stages: int) -> None:
+        """Let training change all but the first `stages` stages; -1 freezes all, 0 none.
+
+        A frozen stage computes one fixed function: its BatchNorm uses the running statistics and
+        leaves them as they are, whatever mode the model is put into.
+        """
+        groups = self.stages()
+        self.frozen = len(groups) if stages < 0 else stages
+        for number, group in enumerate(groups):
+            group.requires_grad_(number >= self.frozen)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> "Classifier":
+        """Training mode, for what is not frozen."""
+        super().train(mode)
+        for group in self.stages()[: self.frozen]:
+            group.eval()
+        return self
+
+    def place_strides(self, stride_in: Stride) -> None:
+        """Say which convolution of a stage's first block halves the sides in a resnet50.
+
+        conv1, the 1 x 1, as in the paper and in Keras' ResNet50, or conv2, the 3 x 3, as in
+        torchvision's. Weights are right for one of them only.
+        """
+        self.stride_in = stride_in
+        if self.name == "resnet50":
+            for stage in (self.network.layer2, self.network.layer3, self.network.layer4):
+                for name in ("conv1", "conv2"):
+                    side = 2 if name == stride_in else 1
+                    getattr(stage[0], name).stride = (side, side)
+
+
+class SameConv2d(nn.Conv2d):
+    """Pads as TensorFlow's "same": if the sum is odd, right and bottom get the larger part."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """(batch, channels, h, w) -> (batch, out_channels, h/stride, w/stride), rounded up."""
+        padding = []
+        for side, kernel, stride in zip(
+            maps.shape[:1:-1], self.kernel_size[::-1], self.stride[::-1], strict=True
+        ):
+            total = max(kernel - (stride if side % stride == 0 else side % stride), 0)
+            padding += [total // 2, total - total // 2]
+        return super().forward(F.pad(maps, padding))
+
+
+def efficientnet_lite0(classes: int) -> EfficientNet:
+    """EfficientNet-Lite0, on torchvision's EfficientNet; 4,652,008 parameters at 1,000 classes."""
+    block = partial(MBConv, se_layer=nn.Identity)
+    network = EfficientNet(
+        [MBConvConfig(*stage, block=block) for stage in LITE_STAGES],
+        dropout=0.2,
+        num_classes=classes,
+        norm_layer=partial(nn.BatchNorm2d, eps=1e-3, momentum=0.01),
+    )
+    make_lite(network)
+    return network
+
+
+def make_lite(module: nn.Module) -> None:
+    """Replace SiLU and the padding of strided convolutions, at any depth."""
+    for name, child in module.named_children():
+        if isinstance(child, nn.SiLU):
+            setattr(module, name, nn.ReLU6(inplace=True))
+        elif isinstance(child, nn.Conv2d) and child.stride != (1, 1):
+            conv = SameConv2d(
+                child.in_channels,
+                child.out_channels,
+                child.kernel_size,
+                child.stride,
+                groups=child.groups,
+                bias=False,
+            )
+            conv.weight = child.weight
+            setattr(module, name, conv)
+        else:
+            make_lite(child)
+
+
+def probabilities(model: Classifier, images: Tensor, flip: bool) -> Tensor:
+    """(batch, 3, h, w) -> (batch, classes); with `flip` averaged with those of mirror images."""
+    found = model(images).float().softmax(1)
+    if flip:
+        found = (found + model(images.flip(3)).float().softmax(1)) / 2
+    return found

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.cache import cached, fingerprint
-from common.downloads import DataSet, RemoteFile, obtain
+from common.distributed import is_main
+from common.downloads import DataSet, RemoteFile, data_root, obtain
 from common.errors import UserError
 from common.text import PAD
 
@@ -27,6 +28,7 @@ GLOVE = DataSet(
         RemoteFile(
             path="glove.6B.zip",
             urls=("https://nlp.stanford.edu/data/glove.6B.zip",),
+            sha256="617afb2fe6cbd085c235baf7a465b96f4112bd7f7ccb2b2cbd649fed9cbcf2fb",
             unpack=True,
         ),
     ),
@@ -68,6 +70,14 @@ def locate(choice: str, data_dir: str = "") -> Path | None:
                 f"there is no file of word vectors {path}: check the path, or use --vectors none"
             )
         return path
+    folder = data_root(data_dir) / GLOVE.folder
+    here = [path for path in (GLOVE_FILE, GLOVE.remote[0].path) if (folder / path).is_file()]
+    if not here and is_main():
+        print(
+            f"{GLOVE.name} is not in {folder}: its archive of 862 MB is downloaded now, once; "
+            "--vectors none trains without it",
+            flush=True,
+        )
     try:
         return obtain(GLOVE, "real", data_dir).folder / GLOVE_FILE
     except UserError as error:

@@ -72,6 +72,16 @@ def test_binary_file_is_one_sentence(tmp_path):
         vectors.for_words(path, WORDS, tmp_path)
 
 
+def test_word_of_another_encoding_costs_no_other_word_its_vector(file, tmp_path):
+    lines = file.read_bytes().split(b"\n")
+    lines[2] = lines[2].replace("café".encode(), "café".encode("latin-1"))
+    file.write_bytes(b"\n".join([*lines[:1], lines[2], lines[1], *lines[3:]]))
+    found = vectors.for_words(file, [*WORDS, "cinema"], tmp_path)
+    assert found.found.tolist() == [False, False, True, False, False, True]
+    assert found.matrix[2].tolist() == [0.5, 0.625, 0.75, 0.875]
+    assert found.matrix[5].tolist() == [1.5, 1.625, 1.75, 1.875]
+
+
 def test_reading_leaves_the_check_of_certificates_on(file, tmp_path):
     before = ssl._create_default_https_context
     vectors.for_words(file, WORDS, tmp_path)
@@ -87,6 +97,7 @@ def test_locate(file, tmp_path, capsys):
     folder.mkdir(parents=True)
     file.rename(folder / vectors.GLOVE_FILE)
     assert vectors.locate("auto", str(tmp_path / "root")) == folder / vectors.GLOVE_FILE
+    assert not capsys.readouterr().out
 
 
 def test_without_vectors_the_embeddings_are_learnt_and_it_says_so(tmp_path, capsys, monkeypatch):
@@ -96,7 +107,10 @@ def test_without_vectors_the_embeddings_are_learnt_and_it_says_so(tmp_path, caps
     )
     monkeypatch.setattr(vectors, "GLOVE", gone)
     assert vectors.locate("auto", str(tmp_path)) is None
-    assert "learnt from nothing" in capsys.readouterr().out
+    before, after = capsys.readouterr().out.split("learnt from nothing")
+    assert "862 MB is downloaded now" in before  # who pays for the line can stop it
+    assert "--vectors none" in before
+    assert "127.0.0.1" in after
     with pytest.raises(UserError, match="GloVe 6B"):
         vectors.locate("glove", str(tmp_path))
 

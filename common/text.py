@@ -20,6 +20,7 @@ from common.ragged import Ragged
 
 import numpy as np
 import torch
+from torch import Tensor
 
 TokenizerName = Literal["basic_english", "words", "wordpunct", "subword"]
 PAD, UNK = 0, 1
@@ -220,6 +221,17 @@ def _most_frequent(
     if max_size:
         kept = kept[: max(0, max_size - len(SPECIALS))]
     return [words[row] for row in kept]
+
+
+def drop_words(ids: Tensor, share: float) -> Tensor:
+    """Word dropout (Bowman et al. 2016, section 3.1): a share of the tokens becomes <unk>.
+
+    ids: (batch, tokens). The tokens are drawn anew at each call; padding stays padding.
+    """
+    if not share:
+        return ids
+    dropped = torch.rand(ids.shape, device=ids.device) < share
+    return ids.masked_fill(dropped & (ids != PAD), UNK)
 
 
 def read_lines(stream: BinaryIO) -> Iterator[str]:

@@ -12,12 +12,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from common import text, vectors
-from common.batches import Loader
-from common.cache import cached, fingerprint
-from common.downloads import DataSet, RemoteFile, Source, data_root, obtain
+from common import text
+from common.cache import Arrays, cached, fingerprint
+from common.corpus import SPLIT_SEED, SPLITS, Corpus, pack, unpack
+from common.downloads import DataSet, RemoteFile, data_root, obtain
 from common.errors import UserError
-from common.ragged import Keep, Ragged, buckets, pad
+from common.ragged import Keep, Ragged
 
 import numpy as np
 import torch
@@ -25,10 +25,19 @@ from torch import Tensor
 
 from lstm_sentiment import sample
 
-SPLITS = ("train", "val", "test")
 CLASSES = ("negative", "positive")
 FOLDERS = ("neg", "pos")
-SPLIT_SEED = 0  # one split for all runs, whatever their seed
+# The arguments of `load` that are settings of a run.
+SETTINGS = (
+    "data",
+    "data_dir",
+    "tokenizer",
+    "min_frequency",
+    "max_size",
+    "max_len",
+    "keep",
+    "val_share",
+)
 IMDB = DataSet(
     name="Large Movie Review Dataset",
     folder="aclImdb",
@@ -48,19 +57,14 @@ IMDB = DataSet(
 _NAME = re.compile(r"(\d+)_(\d+)\.txt")
 
 
-@dataclass(frozen=True)
-class Reviews:
-    """Everything a run needs. Each mapping goes by split: train, val, test."""
+@dataclass(frozen=True, kw_only=True)
+class Reviews(Corpus):
+    """Reviews with float32 labels: 1 = positive."""
 
-    source: Source
-    vocabulary: text.Vocabulary
-    whole: dict[str, Ragged]  # all tokens of each review
-    tokens: dict[str, Ragged]  # at most max_len of them
-    labels: dict[str, Tensor]  # float32 (reviews,): 1 = positive
+    whole: dict[str, Ragged]  # all tokens of each review, where `tokens` has at most max_len
     paths: dict[str, list[Path]]
     seen: Tensor  # bool (test reviews,): the same text also stands in the training part
     films: int  # of the training part; 0 = unknown
-    cache: Path  # folder for what is parsed once
 
     def text(self, split: str, row: int) -> str:
         """A review as it was written, read from its file."""
@@ -86,33 +90,22 @@ def load(
     source = obtain(IMDB, data, data_dir)
     folders = [source.folder / need for need in IMDB.needs]
     films = [path for path in map(film_file, folders) if path.is_file()]
-    settings = {
+    key = {
         "files": fingerprint(folders) + (fingerprint(films) if films else ""),
-        "tokenizer": tokenizer,
-        "min_frequency": min_frequency,
-        "max_size": max_size,
         "val_share": val_share,
     }
+    how = {"tokenizer": tokenizer, "min_frequency": min_frequency, "max_size": max_size}
 
-    def build() -> dict[str, np.ndarray | list[str]]:
+    def build() -> Arrays:
         paths = [path for folder in folders for path in review_files(folder)]
         texts = [text.read_utf8(path) for path in paths]
         is_test = np.array([path.parts[-3] == "test" for path in paths])
         same = hashes(text.clean(each).lower() for each in texts)
         film = np.concatenate([film_numbers(folder, review_files(folder)) for folder in folders])
         split = split_rows(is_test, same, film, val_share)
-        vocabulary, tokens = text.prepare(
-            texts,
-            np.flatnonzero(split == SPLITS.index("train")),
-            tokenizer=tokenizer,
-            min_frequency=min_frequency,
-            max_size=max_size,
-        )
+        train = np.flatnonzero(split == SPLITS.index("train"))
         return {
-            "words": vocabulary.state()["words"],
-            "subword": [vocabulary.subword],
-            "tokens": tokens.tokens.numpy(),
-            "offsets": tokens.offsets.numpy(),
+            **pack(*text.prepare(texts, train, **how)),
             "paths": [path.relative_to(source.folder).as_posix() for path in paths],
             "split": split,
             "seen": np.isin(same, same[~is_test]),
@@ -120,21 +113,22 @@ def load(
         }
 
     cache = data_root(data_dir) / "cache"
-    held = cached(cache, "reviews", settings, build)
-    every = Ragged(torch.from_numpy(held["tokens"]), torch.from_numpy(held["offsets"]))
+    held = cached(cache, "reviews", {**key, **how}, build)
+    vocabulary, every = unpack(held, tokenizer)
     rows = {name: np.flatnonzero(held["split"] == at) for at, name in enumerate(SPLITS)}
     paths = {name: [held["paths"][row] for row in own] for name, own in rows.items()}
     whole = {name: every.rows(own) for name, own in rows.items()}
+    positive = {name: [float("/pos/" in path) for path in own] for name, own in paths.items()}
     return Reviews(
-        source,
-        text.Vocabulary(held["words"], tokenizer, held["subword"][0]),
-        whole,
-        {name: tokens.truncated(max_len, keep) for name, tokens in whole.items()},
-        {name: torch.tensor([float("/pos/" in p) for p in own]) for name, own in paths.items()},
-        {name: [source.folder / path for path in own] for name, own in paths.items()},
-        torch.from_numpy(held["seen"][rows["test"]]),
-        int(held["films"][0]),
-        cache,
+        source=source,
+        vocabulary=vocabulary,
+        tokens={name: tokens.truncated(max_len, keep) for name, tokens in whole.items()},
+        labels={name: torch.tensor(own) for name, own in positive.items()},
+        cache=cache,
+        whole=whole,
+        paths={name: [source.folder / path for path in own] for name, own in paths.items()},
+        seen=torch.from_numpy(held["seen"][rows["test"]]),
+        films=int(held["films"][0]),
     )
 
 
@@ -231,24 +225,3 @@ def region_keys(reviews: Reviews, count: int) -> Tensor | None:
     previous[tokens.offsets[:-1]] = 0
     keys, counts = (previous * len(reviews.vocabulary) + ids).unique(return_counts=True)
     return keys[counts.argsort(descending=True, stable=True)[:count]].sort().values
-
-
-def find_vectors(
-    reviews: Reviews, choice: str, data_dir: str, seed: int
-) -> vectors.WordVectors | None:
-    """Pretrained vectors of the vocabulary; the sample brings a small file of its own."""
-    if reviews.source.kind == "sample" and choice in ("auto", "glove"):
-        choice = str(reviews.source.folder / vectors.GLOVE_FILE)
-    path = vectors.locate(choice, data_dir)
-    if path is None:
-        return None
-    return vectors.for_words(path, reviews.vocabulary.words, reviews.cache, seed)
-
-
-def loader(
-    reviews: Reviews, split: str, batch_size: int, seed: int, device: torch.device
-) -> Loader:
-    """Batches (ids, lengths, labels) of a split by length; the training split's are shuffled."""
-    tokens, labels = reviews.tokens[split].to(device), reviews.labels[split].to(device)
-    plan = buckets(reviews.tokens[split].lengths, batch_size, seed, shuffle=split == "train")
-    return Loader(plan, lambda rows: (*pad(tokens, rows), labels[rows.to(device)]))

@@ -1,14 +1,12 @@
 """What the data are, and what a trained model is worth: figures, plots, surest mistakes."""
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
 from common import metrics, plots
-from common.batches import Plan
 from common.progress import History
-from common.ragged import padding_share
 from common.runs import Run
-from common.text import UNK
 from common.vectors import WordVectors
 
 import numpy as np
@@ -22,7 +20,7 @@ BINS = 10  # of the calibration curve
 LENGTH_EDGES = (0, 100, 150, 200, 300, 500, 100_000)  # tokens
 
 
-def describe(run: Run, reviews: Reviews, found: WordVectors | None, plan: Plan) -> None:
+def describe(run: Run, reviews: Reviews, found: WordVectors | None, batch_size: int) -> None:
     """Print what a reader should know of the data: classes, lengths, cuts, padding, vectors."""
 
     def mean(values: Tensor, form: str = ".1%") -> str:
@@ -36,19 +34,11 @@ def describe(run: Run, reviews: Reviews, found: WordVectors | None, plan: Plan) 
         f"split     by film and text: {films}; {int(reviews.seen.sum())} test reviews also stand "
         "in train\n"
         f"tokens    {len(reviews.vocabulary):,} in the vocabulary of the training split, "
-        f"{mean(reviews.tokens['test'].tokens == UNK)} of the test tokens unknown\n"
+        f"{reviews.unknown():.1%} of the test tokens unknown\n"
         f"          {mean(whole.lengths, '.0f')} a review, {mean(train.lengths, '.0f')} after the "
         f"cut, which shortens {mean(whole.lengths > train.lengths)}; "
-        f"{padding_share(train.lengths, plan):.1%} padding in the batches"
-    )
-    if found is None:
-        run.print("vectors   none: the embedding is learnt from nothing")
-        return
-    used = train.tokens.bincount(minlength=len(reviews.vocabulary))
-    types, share = found.coverage(used)
-    run.print(
-        f"vectors   of {found.matrix.shape[1]} numbers for {types:.1%} of the words, "
-        f"{share:.1%} of the training tokens"
+        f"{reviews.padding(batch_size):.1%} padding in the batches\n"
+        f"vectors   {reviews.coverage(found)}"
     )
 
 
@@ -81,6 +71,11 @@ def figures(reviews: Reviews, probabilities: Tensor) -> tuple[dict[str, float], 
         "by_length": by_length(reviews, right),
     }
     return main, extra
+
+
+def accuracy(probabilities: Tensor, labels: Tensor) -> float:
+    """The share of right verdicts, of one model (reviews,) or over several (models, reviews)."""
+    return ((probabilities > 0.5) == labels.bool()).double().mean().item()
 
 
 def calibration(labels: Tensor, probabilities: Tensor) -> list[tuple[float, float, int]]:
@@ -155,7 +150,11 @@ def confident_mistakes(reviews: Reviews, probabilities: Tensor, count: int = 6) 
 
 
 def report(
-    run: Run, history: History, reviews: Reviews, probabilities: Tensor, extra: dict[str, Any]
+    run: Run,
+    histories: Sequence[History],
+    reviews: Reviews,
+    probabilities: Tensor,
+    extra: dict[str, Any],
 ) -> None:
     """Print the table by class and the surest mistakes; save the plots."""
     for name, row in extra["per_class"].items():
@@ -166,7 +165,8 @@ def report(
     run.print("most confident mistakes:")
     for line in confident_mistakes(reviews, probabilities):
         run.print(f"  {line}")
-    run.save_plot(plots.curves({"model": history.rows}, ("loss", "accuracy")), "curves.png")
+    rows = {f"model {number}": history.rows for number, history in enumerate(histories)}
+    run.save_plot(plots.curves(rows, ("loss", "accuracy")), "curves.png")
     run.save_plot(plots.confusion(extra["confusion"], CLASSES), "confusion.png")
     run.save_plot(calibration_plot(extra["calibration"]), "calibration.png")
     run.save_plot(length_plot(extra["by_length"]), "length.png")

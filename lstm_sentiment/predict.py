@@ -12,11 +12,13 @@ import json
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common import checkpoints, device, runs
+from common import device, ensemble, runs
 from common.config import cli
 from common.errors import UserError, require
 from common.ragged import pad
@@ -24,7 +26,7 @@ from common.text import UNK, Vocabulary, read_lines, read_utf8
 
 import torch
 import tyro
-from torch import Tensor
+from torch import Tensor, nn
 
 from lstm_sentiment.model import SETTINGS, SentimentLSTM
 
@@ -52,32 +54,35 @@ class Predictor:
         state = json.loads((folder / "vocabulary.json").read_text(encoding="utf-8"))
         self.vocabulary = Vocabulary.from_state(state)
         self.max_len, self.keep, self.place = settings["max_len"], settings["keep"], place
-        path = folder / "best.pt"
-        weights = checkpoints.load(path, place)["model"]
+        self.models = ensemble.load(folder, partial(self.make_model, settings), place)
+
+    def make_model(self, settings: dict[str, Any], weights: dict[str, Tensor]) -> nn.Module:
+        """The architecture of the run, with an embedding as wide as its weights have it."""
         form = {name: settings[name] for name in SETTINGS}
         form["embedding_size"] = weights["embedding.weight"].shape[1]
-        self.model = SentimentLSTM(
-            len(self.vocabulary), **form, region_keys=weights.get("region_keys")
-        )
-        checkpoints.load_weights(self.model, weights, str(path))
-        self.model.to(place).eval()
+        return SentimentLSTM(len(self.vocabulary), **form, region_keys=weights.get("region_keys"))
 
     @torch.no_grad()
     def __call__(self, text: str, shown: int) -> Prediction:
         tokens = self.vocabulary.encode([text]).truncated(self.max_len, self.keep)
         ids, lengths = pad(tokens.to(self.place), torch.tensor([0]))  # (1, tokens), (1,)
-        logit = self.model(ids, lengths)
-        words = self.effects(ids, lengths, logit)[:shown] if shown else []
-        return Prediction(text, logit.sigmoid().item(), words)
+        logits = self.logits(ids, lengths)
+        words = self.effects(ids, lengths, logits)[:shown] if shown else []
+        return Prediction(text, logits.sigmoid().mean().item(), words)
 
-    def effects(self, ids: Tensor, lengths: Tensor, logit: Tensor) -> list[tuple[str, float]]:
-        """Each known word of a review and how far its presence moves the logit."""
+    def logits(self, ids: Tensor, lengths: Tensor) -> Tensor:
+        """What each model says, (models, texts)."""
+        return torch.stack([model(ids, lengths) for model in self.models])
+
+    def effects(self, ids: Tensor, lengths: Tensor, logits: Tensor) -> list[tuple[str, float]]:
+        """Each known word of a review and how far it moves the logit, on average over models."""
         known = [word for word in ids.unique().tolist() if word != UNK]
         effects: list[float] = []
         for start in range(0, len(known), BATCH):
             left_out = torch.tensor(known[start : start + BATCH], device=ids.device)
             without = ids.where(ids != left_out[:, None], UNK)  # (words, tokens)
-            effects += (logit - self.model(without, lengths.expand(len(left_out)))).tolist()
+            moved = logits - self.logits(without, lengths.expand(len(left_out)))  # (models, words)
+            effects += moved.mean(0).tolist()
         named = [self.vocabulary.words[word] for word in known]
         return sorted(zip(named, effects, strict=True), key=lambda pair: -abs(pair[1]))
 

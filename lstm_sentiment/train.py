@@ -14,11 +14,12 @@ from typing import Any, ClassVar, Literal
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common import checkpoints, runs, training
+from common import checkpoints, ensemble, runs, training
 from common.config import Settings, cli, flag
 from common.errors import require
-from common.ragged import Keep, original_order, pad
-from common.text import UNK, TokenizerName
+from common.ragged import Keep
+from common.text import TokenizerName, drop_words
+from common.vectors import WordVectors
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +29,7 @@ from lstm_sentiment import baselines, data, inspection
 from lstm_sentiment.model import BASE, IMPROVED, SETTINGS, Pooling, SentimentLSTM
 
 SMALL = {"hidden_size": 64, "regions": 0, "max_len": 256, "embedding_dropout": 0.0}
+BEST = {"monitor": "val_accuracy", "mode": "max"}  # the epoch that is kept
 PUBLISHED = {
     "BiLSTM with GloVe (bentrevett)": {"test_accuracy": 0.862},
     "attention network": {"test_accuracy": 0.905},
@@ -55,6 +57,7 @@ class Config(Settings):
     word_dropout: float = 0.5  # share of the training words replaced by <unk>
 
     # Model
+    members: int = 1  # models, from different seeds, whose probabilities are averaged
     embedding_size: int = 100  # numbers in a word's vector; pretrained vectors decide it
     hidden_size: int = 128  # units of each LSTM, in each direction
     layers: int = 1  # LSTM layers
@@ -79,7 +82,8 @@ class Config(Settings):
 
     def check(self) -> None:
         super().check()
-        for name in ("embedding_size", "hidden_size", "layers", "max_len", "min_frequency"):
+        sizes = ("members", "embedding_size", "hidden_size", "layers", "max_len", "min_frequency")
+        for name in sizes:
             value = getattr(self, name)
             require(value >= 1, f"--{flag(name)} must be at least 1, not {value}")
         for name in ("dropout", "embedding_dropout", "weight_drop", "word_dropout"):
@@ -96,14 +100,22 @@ def make_step(config: Config) -> training.Step:
 
     def step(model: nn.Module, batch: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, int, dict]:
         ids, lengths, labels = batch  # (batch, tokens), (batch,), (batch,)
-        if model.training and config.word_dropout:
-            dropped = torch.rand(ids.shape, device=ids.device) < config.word_dropout
-            ids = ids.masked_fill(dropped & (ids != 0), UNK)
+        if model.training:
+            ids = drop_words(ids, config.word_dropout)
         logits = model(ids, lengths)  # (batch,)
         loss = F.binary_cross_entropy_with_logits(logits, labels)
         return loss, len(labels), {"accuracy": ((logits > 0) == labels.bool()).sum()}
 
     return step
+
+
+def make_model(config: Config, reviews: data.Reviews, found: WordVectors | None) -> SentimentLSTM:
+    """The model; pretrained vectors decide the size of its embedding."""
+    settings = {name: getattr(config, name) for name in SETTINGS}
+    if found is not None:
+        settings |= {"embedding_size": found.matrix.shape[1], "vectors": found.matrix}
+    regions = data.region_keys(reviews, config.regions)
+    return SentimentLSTM(len(reviews.vocabulary), **settings, region_keys=regions)
 
 
 def make_optimizer(config: Config, model: SentimentLSTM) -> torch.optim.Optimizer:
@@ -116,37 +128,36 @@ def make_optimizer(config: Config, model: SentimentLSTM) -> torch.optim.Optimize
 
 
 def main(config: Config) -> dict[str, Any]:
-    """Train, choose the best epoch on validation, report on test; returns the results."""
+    """Train, choose each model's epoch on validation, report on test; returns the results."""
     run = runs.start("lstm_sentiment", config)
-    text_settings = ("tokenizer", "min_frequency", "max_size", "max_len", "keep", "val_share")
-    reviews = data.load(
-        config.data, config.data_dir, **{name: getattr(config, name) for name in text_settings}
-    )
-    run.describe_data(reviews.source, {split: len(rows) for split, rows in reviews.labels.items()})
-    found = data.find_vectors(reviews, config.vectors, config.data_dir, config.seed)
-    batches = {
-        split: data.loader(reviews, split, config.batch_size, config.seed, run.device)
-        for split in data.SPLITS
-    }
-    inspection.describe(run, reviews, found, batches["train"].plan)
+    reviews = data.load(**{name: getattr(config, name) for name in data.SETTINGS})
+    run.describe_data(reviews.source, reviews.counts())
+    found = reviews.find_vectors(config.vectors, config.data_dir, config.seed)
+    inspection.describe(run, reviews, found, config.batch_size)
+    state = reviews.vocabulary.state()
+    checkpoints.write_text(run.folder / "vocabulary.json", json.dumps(state))
 
-    settings = {name: getattr(config, name) for name in SETTINGS}
-    if found is not None:
-        settings |= {"embedding_size": found.matrix.shape[1], "vectors": found.matrix}
-    regions = data.region_keys(reviews, config.regions)
-    model = SentimentLSTM(len(reviews.vocabulary), **settings, region_keys=regions).to(run.device)
-    run.describe_model(model, pad(reviews.tokens["test"].to(run.device), torch.tensor([0])))
-    checkpoints.write_text(run.folder / "vocabulary.json", json.dumps(reviews.vocabulary.state()))
-    history = training.fit(
-        model, batches["train"], batches["val"], make_step(config),
-        make_optimizer(config, model), config, run, monitor="val_accuracy", mode="max",
-    )  # fmt: skip
+    models, histories = [], []
+    for seed, part in ensemble.members(run, config.members):
+        model = make_model(config, reviews, found).to(run.device)
+        if not models:
+            run.describe_model(model, reviews.example(run.device))
+        train = reviews.loader("train", config.batch_size, seed, run.device)
+        val = reviews.loader("val", config.batch_size, seed, run.device)
+        step, optimizer = make_step(config), make_optimizer(config, model)
+        histories.append(training.fit(model, train, val, step, optimizer, config, part, **BEST))
+        models.append(model)
 
-    logits = training.predict(model, batches["test"], lambda model, batch: model(*batch[:2]))
-    probabilities = original_order(batches["test"].plan, logits.sigmoid())
+    single = {}  # probabilities of being positive, (models, reviews)
+    for split, precision in (("val", config.precision), ("test", "auto")):
+        loader = reviews.loader(split, config.batch_size, config.seed, run.device)
+        single[split] = ensemble.predict(models, loader, torch.sigmoid, precision)
+    probabilities = single["test"].mean(0)
     figures, extra = inspection.figures(reviews, probabilities)
-    inspection.report(run, history, reviews, probabilities, extra)
-    figures["val_accuracy"] = history.best["val_accuracy"]
+    figures["val_accuracy"] = inspection.accuracy(single["val"].mean(0), reviews.labels["val"])
+    for split, each in single.items():
+        figures[f"single_{split}_accuracy"] = inspection.accuracy(each, reviews.labels[split])
+    inspection.report(run, histories, reviews, probabilities, extra)
     compared = baselines.evaluate(reviews) if config.baselines else {}
     return run.finish(figures, compared, PUBLISHED, extra)
 

@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common import text, vectors
-from common.cache import cached, fingerprint
+from common import text
+from common.cache import Arrays, cached, fingerprint
+from common.corpus import SPLIT_SEED, SPLITS, Corpus, pack, unpack
 from common.downloads import DataSet, RemoteFile, Source, data_root, obtain
 from common.errors import UserError
-from common.ragged import Ragged
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -38,9 +37,7 @@ SETTINGS = (
     "max_len",
     "val_share",
 )
-SPLITS = ("train", "val", "test")
 TEST_SHARE = 0.1  # of a user's CSV that comes without a test file
-SPLIT_SEED = 0  # one split for all runs, whatever their seed
 _BASE = "https://raw.githubusercontent.com/mhjabreel/CharCnn_Keras/master/data/ag_news_csv/"
 AG_NEWS = DataSet(
     name="AG News",
@@ -64,25 +61,20 @@ class Table:
     texts: list[str]
 
 
-@dataclass(frozen=True)
-class News:
-    """Everything a run needs. Each mapping goes by split: train, val, test."""
+@dataclass(frozen=True, kw_only=True)
+class News(Corpus):
+    """News items with int64 labels, the number of the class."""
 
-    source: Source
     classes: tuple[str, ...]
-    vocabulary: text.Vocabulary
-    tokens: dict[str, Ragged]
-    labels: dict[str, Tensor]  # int64 (rows,)
-    texts: dict[str, list[str]]
-    cache: Path  # folder for what is made once
+    texts: dict[str, list[str]]  # as written
     key: dict[str, Any]  # what the rows of the splits depend on
 
 
 def load(
+    csv_file: str = "",
     *,
     data: str = "auto",
     data_dir: str = "",
-    csv_file: str = "",
     csv_test: str = "",
     label_column: str = "",
     text_columns: str = "",
@@ -122,38 +114,22 @@ def load(
         "val_share": val_share,
     }
     how = {"tokenizer": tokenizer, "min_frequency": min_frequency, "max_size": max_size}
-    vocabulary, tokens = _tokenised(texts, rows["train"], cache, key, how)
+
+    def build() -> Arrays:
+        return pack(*text.prepare(texts, rows["train"], **how))
+
+    vocabulary, tokens = unpack(cached(cache, "news", {**key, **how}, build), tokenizer)
     tokens, all_labels = tokens.truncated(max_len), torch.cat(labels)
     return News(
-        source,
-        classes,
-        vocabulary,
-        {split: tokens.rows(rows[split]) for split in SPLITS},
-        {split: all_labels[rows[split]] for split in SPLITS},
-        {split: [texts[row] for row in rows[split]] for split in SPLITS},
-        cache,
-        key,
+        source=source,
+        vocabulary=vocabulary,
+        tokens={split: tokens.rows(rows[split]) for split in SPLITS},
+        labels={split: all_labels[rows[split]] for split in SPLITS},
+        cache=cache,
+        classes=classes,
+        texts={split: [texts[row] for row in rows[split]] for split in SPLITS},
+        key=key,
     )
-
-
-def _tokenised(
-    texts: list[str], train: Tensor, cache: Path, key: dict[str, Any], how: dict[str, Any]
-) -> tuple[text.Vocabulary, Ragged]:
-    """`text.prepare`, or what it made for the same files and settings before."""
-
-    def build() -> dict[str, np.ndarray | list[str]]:
-        vocabulary, tokens = text.prepare(texts, train, **how)
-        state = vocabulary.state()
-        return {
-            "words": state["words"],
-            "subword": [state["subword"]],
-            "tokens": tokens.tokens.numpy(),
-            "offsets": tokens.offsets.numpy(),
-        }
-
-    held = cached(cache, "news", {**key, **how}, build)
-    vocabulary = text.Vocabulary(held["words"], how["tokenizer"], held["subword"][0])
-    return vocabulary, Ragged(torch.from_numpy(held["tokens"]), torch.from_numpy(held["offsets"]))
 
 
 def read_table(path: Path, label_column: str = "", text_columns: str = "") -> Table:
@@ -237,16 +213,6 @@ def split_rows(labels: Sequence[Tensor], val_share: float) -> dict[str, Tensor]:
     if len(labels) == 2:
         test = [torch.arange(len(labels[1])) + len(labels[0])]
     return {"train": train, "val": val, "test": test[0]}
-
-
-def find_vectors(news: News, choice: str, data_dir: str, seed: int) -> vectors.WordVectors | None:
-    """Pretrained vectors of the vocabulary; the sample brings a small file of its own."""
-    if news.source.kind == "sample" and choice in ("auto", "glove"):
-        choice = str(news.source.folder / vectors.GLOVE_FILE)
-    path = vectors.locate(choice, data_dir)
-    if path is None:
-        return None
-    return vectors.for_words(path, news.vocabulary.words, news.cache, seed)
 
 
 def _existing(files: Sequence[Path]) -> Sequence[Path]:

@@ -1,8 +1,12 @@
 """What the data is, what a trained classifier looks at, and where it is surely wrong."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from common import plots
-from common.ragged import buckets, pad, padding_share
-from common.text import UNK
+from common.progress import History
+from common.ragged import pad
+from common.runs import Run
 from common.vectors import WordVectors
 
 import torch
@@ -42,33 +46,42 @@ def attention_picture(model: TransformerClassifier, news: News) -> Figure:
     return figure
 
 
-def summary(news: News, found: WordVectors | None, batch_size: int) -> str:
-    """What a reader should know of the data: classes, vocabulary, padding, vectors."""
+def describe(run: Run, news: News, found: WordVectors | None, batch_size: int) -> None:
+    """Print what a reader should know of the data: classes, vocabulary, padding, vectors."""
     size = len(news.classes)
     counts = torch.stack([labels.bincount(minlength=size) for labels in news.labels.values()])
     each = [
         f"{name} {'/'.join(f'{count:,}' for count in row)}"
         for name, row in zip(news.classes, counts.T.tolist(), strict=True)
     ]
-    train = news.tokens["train"]
-    padding = padding_share(train.lengths, buckets(train.lengths, batch_size))
-    unknown = (news.tokens["test"].tokens == UNK).float().mean().item()
-    vectors = "none: the embedding is learnt from nothing"
-    if found is not None:
-        used = train.tokens.bincount(minlength=len(news.vocabulary))
-        words, tokens = found.coverage(used)
-        vectors = (
-            f"of {found.matrix.shape[1]} numbers for {words:.1%} of the words, "
-            f"{tokens:.1%} of the training tokens"
-        )
-    return (
+    run.print(
         f"classes   {', '.join(each)} (rows in train/val/test)\n"
         f"tokens    {len(news.vocabulary):,} in the vocabulary of the training split, "
-        f"{unknown:.1%} of the test tokens unknown\n"
-        f"          {train.lengths.float().mean():.1f} a text, "
-        f"{padding:.1%} padding in the batches\n"
-        f"vectors   {vectors}"
+        f"{news.unknown():.1%} of the test tokens unknown\n"
+        f"          {news.tokens['train'].lengths.float().mean():.1f} a text, "
+        f"{news.padding(batch_size):.1%} padding in the batches\n"
+        f"vectors   {news.coverage(found)}"
     )
+
+
+def report(
+    run: Run,
+    model: TransformerClassifier,
+    histories: Sequence[History],
+    news: News,
+    probabilities: Tensor,
+    figures: dict[str, Any],
+) -> None:
+    """Print the table by class and the surest mistakes; save the plots.
+
+    figures: of `common.metrics.classification`. model: the one whose attention is drawn.
+    """
+    run.print("\n" + class_table(figures["per_class"]))
+    run.print(confident_mistakes(news, probabilities))
+    rows = {f"model {number}": history.rows for number, history in enumerate(histories)}
+    run.save_plot(plots.curves(rows, ("loss", "accuracy")), "curves.png")
+    run.save_plot(plots.confusion(figures["confusion"], news.classes), "confusion.png")
+    run.save_plot(attention_picture(model, news), "attention.png")
 
 
 def class_table(per_class: dict[str, dict[str, float]]) -> str:

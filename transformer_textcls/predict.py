@@ -10,13 +10,14 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common import checkpoints, device, runs
+from common import device, ensemble, runs
 from common.config import cli
 from common.errors import UserError
 from common.ragged import pad
@@ -24,6 +25,7 @@ from common.text import Vocabulary, read_lines
 
 import torch
 import tyro
+from torch import nn
 
 from transformer_textcls.model import SETTINGS, TransformerClassifier
 
@@ -49,20 +51,16 @@ class Predictor:
         self.classes = state.pop("classes")
         self.vocabulary = Vocabulary.from_state(state)
         self.max_len, self.place = settings["max_len"], place
-        folders = sorted(folder.glob("member*")) or [folder]
-        self.models = [self.load(each / "best.pt", settings) for each in folders]
+        self.models = ensemble.load(folder, partial(self.make_model, settings), place)
 
-    def load(self, path: Path, settings: dict[str, Any]) -> TransformerClassifier:
-        """One model of the run, on the device, for evaluation."""
-        weights = checkpoints.load(path, self.place)["model"]
-        model = TransformerClassifier(
+    def make_model(self, settings: dict[str, Any], weights: dict[str, torch.Tensor]) -> nn.Module:
+        """The architecture of the run, with an embedding as wide as its weights have it."""
+        return TransformerClassifier(
             len(self.vocabulary),
             len(self.classes),
             **{name: settings[name] for name in SETTINGS},
             vector_size=weights["embedding.weight"].shape[1],
         )
-        checkpoints.load_weights(model, weights, str(path))
-        return model.to(self.place).eval()
 
     @torch.no_grad()
     def __call__(self, texts: Sequence[str]) -> list[Prediction]:

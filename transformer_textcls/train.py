@@ -9,19 +9,17 @@ Writes a folder with the model, its figures and plots under runs/transformer_tex
 
 import json
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common import checkpoints, device, metrics, plots, runs, training
-from common.batches import Loader
+from common import checkpoints, ensemble, metrics, runs, training
 from common.config import Settings, cli, flag
 from common.errors import require
-from common.ragged import buckets, original_order, pad
-from common.text import UNK, TokenizerName
+from common.text import TokenizerName, drop_words
 from common.vectors import WordVectors
 
 import torch
@@ -31,31 +29,19 @@ from torch.nn import functional as F
 from transformer_textcls import baselines, data, inspection
 from transformer_textcls.model import SETTINGS, TransformerClassifier
 
-MEMBER_SEEDS = 1000  # from the seed of one model of a run to the next one's
+PUBLISHED_RECIPE = {
+    "epochs": 3, "batch_size": 64, "lr": 5e-4, "weight_decay": 0.0, "ema_decay": 0.0,
+    "label_smoothing": 0.0, "word_dropout": 0.0, "members": 1, "layers": 4, "d_ff": 2048,
+    "dropout": 0.0, "norm": "post", "train_embedding": False, "min_frequency": 1,
+}  # fmt: skip
+PUBLISHED = {"published goal": {"test_accuracy": 0.80}}
 
 
 @dataclass
 class Config(Settings):
     """Settings of transformer_textcls."""
 
-    RECIPES: ClassVar = {
-        "published": {
-            "epochs": 3,
-            "batch_size": 64,
-            "lr": 5e-4,
-            "weight_decay": 0.0,
-            "ema_decay": 0.0,
-            "label_smoothing": 0.0,
-            "word_dropout": 0.0,
-            "members": 1,
-            "layers": 4,
-            "d_ff": 2048,
-            "dropout": 0.0,
-            "norm": "post",
-            "train_embedding": False,
-            "min_frequency": 1,
-        }
-    }
+    RECIPES: ClassVar = {"published": PUBLISHED_RECIPE}
 
     # Training
     recipe: Literal["improved", "published"] = "improved"  # published: frozen GloVe, no dropout
@@ -115,11 +101,6 @@ class Config(Settings):
         require(bool(self.csv) or not self.csv_test, "--csv-test needs --csv, the training file")
 
 
-def chosen(config: Config, names: Sequence[str]) -> dict[str, Any]:
-    """Some settings by name, as keyword arguments."""
-    return {name: getattr(config, name) for name in names}
-
-
 def make_step(config: Config) -> training.Step:
     """Cross-entropy; on training batches with smoothed labels and dropped words."""
 
@@ -127,9 +108,7 @@ def make_step(config: Config) -> training.Step:
         ids, lengths, labels = batch  # (batch, tokens), (batch,), (batch,)
         smoothing = 0.0
         if model.training:
-            smoothing = config.label_smoothing
-            dropped = torch.rand(ids.shape, device=ids.device) < config.word_dropout
-            ids = ids.masked_fill(dropped & (ids != 0), UNK)
+            smoothing, ids = config.label_smoothing, drop_words(ids, config.word_dropout)
         logits = model(ids, lengths)  # (batch, classes)
         loss = F.cross_entropy(logits, labels, label_smoothing=smoothing)
         return loss, len(labels), {"accuracy": (logits.argmax(1) == labels).sum()}
@@ -137,25 +116,13 @@ def make_step(config: Config) -> training.Step:
     return step
 
 
-def make_loader(
-    news: data.News, split: str, batch_size: int, seed: int, device: torch.device
-) -> Loader:
-    """Batches (ids, lengths, labels) by length, shuffled for training."""
-    tokens, labels = news.tokens[split].to(device), news.labels[split].to(device)
-    plan = buckets(news.tokens[split].lengths, batch_size, seed, shuffle=split == "train")
-    return Loader(plan, lambda rows: (*pad(tokens, rows), labels[rows.to(device)]))
-
-
 def make_model(config: Config, news: data.News, found: WordVectors | None) -> TransformerClassifier:
     """The model; without pretrained vectors its embedding is trained, whatever the settings say."""
-    return TransformerClassifier(
-        len(news.vocabulary),
-        len(news.classes),
-        **chosen(config, SETTINGS),
-        vectors=None if found is None else found.matrix,
-        vector_size=0 if found is None else found.matrix.shape[1],
-        train_embedding=config.train_embedding or found is None,
-    )
+    settings = {name: getattr(config, name) for name in SETTINGS}
+    settings["train_embedding"] = config.train_embedding or found is None
+    if found is not None:
+        settings |= {"vectors": found.matrix, "vector_size": found.matrix.shape[1]}
+    return TransformerClassifier(len(news.vocabulary), len(news.classes), **settings)
 
 
 def make_optimizer(config: Config, model: TransformerClassifier) -> torch.optim.Optimizer:
@@ -173,65 +140,40 @@ def make_optimizer(config: Config, model: TransformerClassifier) -> torch.optim.
     return torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.98), fused=True)
 
 
-def train_member(
-    config: Config, news: data.News, found: WordVectors | None, run: runs.Run, number: int
-) -> tuple[TransformerClassifier, training.History]:
-    """One model of the run, from a seed of its own; member 0 is what a single model would be."""
-    seed = config.seed + MEMBER_SEEDS * number
-    device.seed_everything(seed)
-    model = make_model(config, news, found).to(run.device)
-    if number == 0:
-        run.describe_model(model, pad(news.tokens["test"].to(run.device), torch.tensor([0])))
-    part = run.part(f"member{number}") if config.members > 1 else run
-    train, val = (
-        make_loader(news, split, config.batch_size, seed, run.device) for split in ("train", "val")
-    )
-    optimizer = make_optimizer(config, model)
-    return model, training.fit(model, train, val, make_step(config), optimizer, config, part)
-
-
-def predict(
-    models: Sequence[nn.Module], news: data.News, split: str, config: Config, device: torch.device
-) -> Tensor:
-    """Probabilities (models, rows, classes) of a split, in the order of its rows."""
-    loader = make_loader(news, split, config.batch_size, config.seed, device)
-    logits = [training.predict(model, loader, lambda m, batch: m(*batch[:2])) for model in models]
-    return torch.stack([original_order(loader.plan, each.softmax(1)) for each in logits])
-
-
 def main(config: Config) -> dict[str, Any]:
     """Train, choose each model's epoch on validation, report on test; returns the results."""
     run = runs.start("transformer_textcls", config)
-    news = data.load(csv_file=config.csv, **chosen(config, data.SETTINGS))
-    run.describe_data(news.source, {split: len(rows) for split, rows in news.labels.items()})
-    found = data.find_vectors(news, config.vectors, config.data_dir, config.seed)
-    run.print(inspection.summary(news, found, config.batch_size))
+    news = data.load(config.csv, **{name: getattr(config, name) for name in data.SETTINGS})
+    run.describe_data(news.source, news.counts())
+    found = news.find_vectors(config.vectors, config.data_dir, config.seed)
+    inspection.describe(run, news, found, config.batch_size)
     state = {"classes": list(news.classes), **news.vocabulary.state()}
     checkpoints.write_text(run.folder / "vocabulary.json", json.dumps(state))
 
-    members = [train_member(config, news, found, run, i) for i in range(config.members)]
-    models = [model for model, _ in members]
-    accuracies = {}
-    for split in ("val", "test"):
-        single = predict(models, news, split, config, run.device)  # (models, rows, classes)
-        probabilities = single.mean(0)
-        hits = (single.argmax(2) == news.labels[split]).float().mean(1)  # (models,)
-        accuracies[f"single_{split}_accuracy"] = hits.mean().item()
-        report = metrics.classification(news.labels[split], probabilities, news.classes)
-        accuracies[f"{split}_accuracy"] = report["accuracy"]
+    models, histories = [], []
+    for seed, part in ensemble.members(run, config.members):
+        model = make_model(config, news, found).to(run.device)
+        if not models:
+            run.describe_model(model, news.example(run.device))
+        train = news.loader("train", config.batch_size, seed, run.device)
+        val = news.loader("val", config.batch_size, seed, run.device)
+        step, optimizer = make_step(config), make_optimizer(config, model)
+        histories.append(training.fit(model, train, val, step, optimizer, config, part))
+        models.append(model)
 
-    run.print("\n" + inspection.class_table(report["per_class"]))
-    run.print(inspection.confident_mistakes(news, probabilities))
-    histories = {f"model {i}": history.rows for i, (_, history) in enumerate(members)}
-    run.save_plot(plots.curves(histories, ("loss", "accuracy")), "curves.png")
-    run.save_plot(plots.confusion(report["confusion"], news.classes), "confusion.png")
-    run.save_plot(inspection.attention_picture(models[0], news), "attention.png")
-    return run.finish(
-        {**accuracies, "macro_f1": report["macro_f1"]},
-        baselines.evaluate(news, found),
-        {"published goal": {"test_accuracy": 0.80}},
-        {"per_class": report["per_class"], "confusion": report["confusion"]},
-    )
+    figures = {}
+    for split in ("val", "test"):
+        loader = news.loader(split, config.batch_size, config.seed, run.device)
+        single = ensemble.predict(models, loader, partial(torch.softmax, dim=1))
+        probabilities = single.mean(0)  # (rows, classes)
+        hits = (single.argmax(2) == news.labels[split]).float().mean(1)  # (models,)
+        report = metrics.classification(news.labels[split], probabilities, news.classes)
+        figures[f"single_{split}_accuracy"] = hits.mean().item()
+        figures[f"{split}_accuracy"] = report["accuracy"]
+    figures["macro_f1"] = report["macro_f1"]
+    inspection.report(run, models[0], histories, news, probabilities, report)
+    extra = {"per_class": report["per_class"], "confusion": report["confusion"]}
+    return run.finish(figures, baselines.evaluate(news, found), PUBLISHED, extra)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,19 @@
 """common/text.py: cleaning, tokenisers, the vocabulary of the training rows."""
 
 from common.errors import UserError
-from common.text import Vocabulary, clean, make_tokenizer, prepare, read_utf8, train_subword
+from common.text import (
+    UNK,
+    Vocabulary,
+    clean,
+    drop_words,
+    make_tokenizer,
+    prepare,
+    read_utf8,
+    train_subword,
+)
 
 import pytest
+import torch
 
 
 @pytest.mark.parametrize(
@@ -103,6 +113,16 @@ def test_subword_word_by_word_equals_the_library_on_whole_texts():
     whole = tokenizers.Tokenizer.from_str(model)
     for text in texts:
         assert make_tokenizer("subword", model)(text) == whole.encode(clean(text)).tokens
+
+
+def test_word_dropout_spares_the_padding():
+    ids = torch.arange(20_000).remainder(5).view(100, 200)  # 0 = padding, 1 = <unk> already
+    dropped = drop_words(ids, 0.3)
+    assert ((dropped == 0) == (ids == 0)).all()
+    changed = dropped != ids
+    assert (dropped[changed] == UNK).all()
+    assert changed[ids > UNK].float().mean() == pytest.approx(0.3, abs=0.02)
+    assert torch.equal(drop_words(ids, 0.0), ids)
 
 
 def test_wrong_encoding_and_missing_file_are_one_sentence(tmp_path):

@@ -172,15 +172,15 @@ def test_too_few_films_to_split_are_one_sentence(load, write):
 def test_vectors_of_another_size_damaged_and_missing(sample, tmp_path):
     path = tmp_path / "small.txt"
     write_vectors(path, ["wonderful", "awful"], np.ones((2, 7)))
-    found = data.find_vectors(sample, str(path), "", seed=0)
+    found = sample.find_vectors(str(path), "", seed=0)
     assert found.matrix.shape == (len(sample.vocabulary), 7)
-    assert data.find_vectors(sample, "none", "", seed=0) is None
-    assert data.find_vectors(sample, "auto", "", seed=0).found.float().mean() > 0.7
+    assert sample.find_vectors("none", "", seed=0) is None
+    assert sample.find_vectors("auto", "", seed=0).found.float().mean() > 0.7
     with pytest.raises(UserError, match="no file of word vectors"):
-        data.find_vectors(sample, "absent.txt", "", seed=0)
+        sample.find_vectors("absent.txt", "", seed=0)
     path.write_text(path.read_text() + "dull 1 2 x\n")
     with pytest.raises(UserError, match="not a whole file of word vectors"):
-        data.find_vectors(sample, str(path), "", seed=0)
+        sample.find_vectors(str(path), "", seed=0)
 
 
 def test_regions_are_the_commonest_pairs_of_the_training_split(load, write):

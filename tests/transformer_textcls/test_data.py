@@ -158,12 +158,12 @@ def test_missing_file_and_column_are_one_sentence(load, write):
 def test_vectors_of_another_size_and_missing_ones(sample, tmp_path):
     path = tmp_path / "small.txt"
     write_vectors(path, ["world", "match"], np.ones((2, 7)))
-    found = data.find_vectors(sample, str(path), "", seed=0)
+    found = sample.find_vectors(str(path), "", seed=0)
     assert found.matrix.shape == (len(sample.vocabulary), 7)
-    assert data.find_vectors(sample, "none", "", seed=0) is None
-    assert data.find_vectors(sample, "auto", "", seed=0).found.float().mean() > 0.7
+    assert sample.find_vectors("none", "", seed=0) is None
+    assert sample.find_vectors("auto", "", seed=0).found.float().mean() > 0.7
     with pytest.raises(UserError, match="no file of word vectors"):
-        data.find_vectors(sample, "absent.txt", "", seed=0)
+        sample.find_vectors("absent.txt", "", seed=0)
 
 
 @pytest.mark.real

@@ -124,9 +124,9 @@ def train(
     """Train a candidate in a part of the run, choose its best epoch, and measure it."""
     part = run.part(candidate.name)
     device.seed_everything(config.seed)
-    model = candidate.make().to(run.device)
+    # Convolutions run faster channels last, on GPUs and on CPUs.
+    model = candidate.make().to(run.device, memory_format=torch.channels_last)
     if run.device.type == "cuda":
-        model.to(memory_format=torch.channels_last)
         torch.cuda.reset_peak_memory_stats(run.device)
     example = torch.zeros(1, 3, config.size, config.size, device=run.device)
     run.describe_model(model, (example,), candidate.name)
@@ -188,8 +188,8 @@ def warn_if_long(flops: int, samples: int, config: ImageSettings, run: Run) -> N
     hours = 3 * flops * samples * config.epochs / CPU_FLOPS / 3600
     if run.device.type == "cpu" and not config.limit_batches and hours > LONG_HOURS:
         run.print(
-            f"          on this CPU it may take {hours:,.0f} hours; shorter: --size 32 --width 32 "
-            "--per-class 1500 --epochs 10 --ema-decay 0"
+            f"          on this CPU it may take {hours:,.0f} hours; shorter: --width 16 "
+            "--per-class 1500"
         )
 
 

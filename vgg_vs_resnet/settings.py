@@ -25,13 +25,13 @@ class ImageSettings(Settings):
 
     # Training
     recipe: Literal["improved", "base"] = "improved"  # base: the papers' plain recipe, see BASE
-    epochs: int = 40  # passes over the training split
+    epochs: int = 10  # passes over the training split
     batch_size: int = 128  # images a step, over all processes
     lr: float = 0.1  # learning rate, at its highest, of the residual networks
     vgg_lr: float = 0.02  # the same of VGG, whose linear layers have no BatchNorm
     momentum: float = 0.9  # of the gradient
     schedule: Literal["constant", "cosine", "plateau"] = "cosine"  # course of the learning rate
-    warmup_epochs: float = 2.0  # epochs over which the learning rate rises from zero
+    warmup_epochs: float = 1.0  # epochs over which the learning rate rises from zero
     weight_decay: float = 5e-4  # on weight matrices; see --decay-all
     decay_all: bool = False  # weight decay on biases and norms too, as in the papers
     ema_decay: float = 0.99  # averaged weights: decay a step; 0 = no averaging
@@ -45,9 +45,9 @@ class ImageSettings(Settings):
 
     # Model
     batch_norm: bool = True  # BatchNorm after every convolution of VGG
-    stem: Stem = "small"  # of the residual networks: full resolution, or as for ImageNet
-    width: int = 64  # channels of the first stage of every network
-    hidden: int = 4096  # units of VGG's two hidden linear layers
+    stem: Stem = "imagenet"  # of the residual networks: as for ImageNet, or small: full resolution
+    width: int = 32  # channels of the first stage of every network; 64 in the papers
+    hidden: int = 512  # units of VGG's two hidden linear layers; 4096 in the paper
     dropout: float = 0.5  # share of these units dropped
 
     # Data

@@ -80,11 +80,12 @@ def figures(results):
     return {name: each for name, each in results["metrics"].items() if isinstance(each, dict)}
 
 
-def test_default_study_covers_the_papers_cardinalities_at_equal_complexity():
+def test_study_covers_the_papers_cardinalities_at_equal_complexity_and_width():
+    config = train.Config(study="cardinality", width=64)
     with torch.device("meta"):
         models = {
             name: each.make()
-            for name, each in train.candidates(train.Config(study="cardinality"), 3).items()
+            for name, each in train.candidates(config, 3).items()
         }
     counts = [sum(p.numel() for p in model.parameters()) for model in models.values()]
     assert list(models) == [f"cardinality {c}" for c in (1, 2, 4, 8, 16, 32)]
@@ -100,7 +101,7 @@ def test_default_study_covers_the_papers_cardinalities_at_equal_complexity():
         (["--rates", "-1"], "--rates must be above 0"),
         (["--cardinalities", "0", "1"], "--cardinalities must be at least 1"),
         (["--study", "rate", "--study-epochs", "0"], "--epochs must be at least 1"),
-        (["--study", "rate", "--study-epochs", "2"], "--warmup-epochs 2 must be shorter"),
+        (["--study", "rate", "--study-epochs", "1"], "--warmup-epochs 1 must be shorter"),
     ],
 )
 def test_impossible_settings_are_one_sentence(arguments, message):

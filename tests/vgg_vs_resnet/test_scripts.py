@@ -119,7 +119,7 @@ def test_fluctuation_is_the_mean_relative_change():
 
 def test_a_network_learns_the_sample(elsewhere, tmp_path):
     learner = {"recipe": "base", "models": ("resnet18",), "batch_size": 16, "lr": 0.05}
-    size = {"width": 8, "per_class": 150, "epochs": 5}
+    size = {"stem": "small", "width": 8, "per_class": 150, "epochs": 5}
     config = train.Config.of(
         **{**SMALL, **size, **learner}, data_dir=str(elsewhere / "data"), out=str(tmp_path)
     )

@@ -1,8 +1,8 @@
 """ResNeXt beside ResNet-18 and VGG-16, trained from scratch on the same pictures.
 
-python resnext_comparison/train.py                                    the three models
-python resnext_comparison/train.py --study cardinality --width 64     1 to 32 paths, equal complexity
-python resnext_comparison/train.py --study rate                       a short sweep of learning rates
+python resnext_comparison/train.py                                 the three models
+python resnext_comparison/train.py --study cardinality --width 64   1 to 32 paths, equal complexity
+python resnext_comparison/train.py --study rate                     a short sweep of learning rates
 """
 
 import sys

@@ -43,6 +43,13 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], None]) -> None:
             temporary.unlink(missing_ok=True)
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Remove what `write_atomically` left below `folder` when its process was killed."""
+    for path in folder.rglob(".*.*"):
+        if path.is_file():
+            path.unlink()
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file, whole or not at all."""
     write_atomically(path, lambda file: file.write(text.encode()))

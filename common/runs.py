@@ -182,6 +182,7 @@ def start(project: str, config: Settings) -> Run:
     device.seed_everything(config.seed)
     run = Run(project, config, folder, place)
     if run.is_main:
+        checkpoints.remove_leftovers(folder)
         text = json.dumps(dataclasses.asdict(config), indent=1)
         checkpoints.write_text(folder / "config.json", text + "\n")
     run.print(f"{project} on {device.describe(place)}, torch {torch.__version__}")

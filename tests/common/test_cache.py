@@ -1,6 +1,8 @@
 """common/cache.py: what was built comes back, and nothing damaged is trusted."""
 
 import os
+import subprocess
+import sys
 
 from common.cache import cached, fingerprint
 
@@ -50,6 +52,47 @@ def test_damaged_cache_is_built_again(tmp_path, builds, damage):
     held = cached(tmp_path, "set", {"a": 1}, builds)
     assert builds.calls == 2
     assert held["tokens"].tolist() == list(range(1000))
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from common.cache import cached
+import numpy as np
+
+def build():
+    return {"tokens": np.arange(5_000), "words": ["a", "b"]}
+
+def calls(folder, last):
+    "Fill the cache in a child that kills itself at call number `last`; how it ended."
+    if (child := os.fork()) == 0:
+        left = last
+        def count(*_):
+            nonlocal left
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+        sys.setprofile(count)
+        cached(folder, "set", {}, build)
+        sys.setprofile(None)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+for number in range(1, 10_000, 61):
+    folder = Path(sys.argv[1]) / str(number)
+    ended = calls(folder, number)
+    for _ in range(2):
+        held = cached(folder, "set", {}, build)
+        assert held["words"] == ["a", "b"] and len(held["tokens"]) == 5_000
+    if ended == 0:
+        sys.exit(0 if number > 100 else 1)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork")
+def test_killed_at_any_moment_the_cache_is_whole_or_absent(tmp_path, root):
+    """Killed at every 61st of the function calls that filling the cache takes."""
+    subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], cwd=root, check=True)
 
 
 def test_folder_that_cannot_be_written_is_no_error(tmp_path, builds):

@@ -138,7 +138,8 @@ def record_rows(project: str, name: str, rows: list[dict]) -> None:
         print(f"recorded in results/{project}.json: {title}")
 
 
-def main() -> None:
+def read_arguments(words: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    """The sweep's own options, and the flags that go to the script."""
     plain = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser("python -m common.sweep", None, __doc__, None, [], plain)
     parser.add_argument("project", help="the folder of a project: lstm_airquality, ...")
@@ -146,11 +147,14 @@ def main() -> None:
     parser.add_argument("--by", default="", help="figure to sort by (the first of validation)")
     parser.add_argument("--record", default="", help="name of the record(s) to make in results/")
     parser.add_argument("--out", default="", help="folder of the runs (default: runs/sweeps)")
-    options, rest = parser.parse_known_args()
+    options, rest = parser.parse_known_args(words)
     options.fields += [word for word in rest if FIELD.match(word)]  # those after a flag
-    rest = [word for word in rest if not FIELD.match(word)]
+    return options, [word for word in rest if not FIELD.match(word)]
+
+
+def main() -> None:
     try:
-        sys.exit(sweep(options, rest))
+        sys.exit(sweep(*read_arguments(sys.argv[1:])))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

@@ -15,12 +15,15 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import BinaryIO, Literal, get_args
 
+from common.environment import check_torchtext
 from common.errors import SettingError, UserError
 from common.ragged import Ragged
 
 import numpy as np
 import torch
 from torch import Tensor
+
+check_torchtext()
 
 TokenizerName = Literal["basic_english", "words", "wordpunct", "subword"]
 PAD, UNK = 0, 1

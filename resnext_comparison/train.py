@@ -20,9 +20,9 @@ from common.errors import require
 from common.images import ImageSet
 from common.runs import Run
 
-from resnext_comparison import figures
+from resnext_comparison import data, figures
 from resnext_comparison.model import ResNeXt, equal_width
-from vgg_vs_resnet import baselines, comparison, data
+from vgg_vs_resnet import baselines, comparison
 from vgg_vs_resnet import figures as shared_figures
 from vgg_vs_resnet.comparison import Candidate, Outcome
 from vgg_vs_resnet.settings import ImageSettings
@@ -111,13 +111,7 @@ def candidates(config: Config, classes: int) -> dict[str, Candidate]:
 def main(config: Config) -> dict[str, Any]:
     """Train what the study compares, one after the other, and show the comparison."""
     run = runs.start("resnext_comparison", config)
-    source, found = data.load(
-        config.size,
-        images=config.images,
-        data=config.data,
-        data_dir=config.data_dir,
-        per_class=config.per_class,
-    )
+    source, found = data.load(config)
     budget = config if config.study == "models" else config.for_study()
     loaders = comparison.prepare(run, source, found, budget)
     outcomes = {

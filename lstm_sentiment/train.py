@@ -149,6 +149,7 @@ def main(config: Config) -> dict[str, Any]:
         models.append(model)
 
     single = {}  # probabilities of being positive, (models, reviews)
+    # Validation once more in the precision in which it chose the epochs.
     for split, precision in (("val", config.precision), ("test", "auto")):
         loader = reviews.loader(split, config.batch_size, config.seed, run.device)
         single[split] = ensemble.predict(models, loader, torch.sigmoid, precision)

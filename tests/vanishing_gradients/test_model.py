@@ -1,0 +1,92 @@
+"""VGG-Deep: its sizes, what the variants share, how each starts."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from vanishing_gradients.model import VARIANTS, Block, VGGDeep
+
+DEPTHS = (8, 12, 16, 24, 40, 56)
+
+
+def parameters(model):
+    return sum(p.numel() for p in model.parameters())
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_parameters_are_those_of_the_docstring(variant):
+    with torch.device("meta"):
+        model = VGGDeep(3, variant=variant)
+    assert parameters(model) == (350_931 if variant == "batch_norm" else 349_683)
+    extra = 2 if variant == "batch_norm" else 1  # a bias, or BatchNorm's scale and shift
+    convolutions = sum(
+        9 * c.in_channels * c.out_channels + extra * c.out_channels for c in model.convolutions()
+    )
+    assert parameters(model) == convolutions + 32 * 3 + 3
+
+
+@pytest.mark.parametrize("depth", DEPTHS)
+def test_depth_counts_the_convolutions_and_variants_share_them(depth):
+    with torch.device("meta"):
+        models = [VGGDeep(3, depth, 4, variant) for variant in VARIANTS]
+    shapes = [[tuple(c.weight.shape) for c in model.convolutions()] for model in models]
+    assert len(shapes[0]) == depth
+    assert all(each == shapes[0] for each in shapes)
+    assert all(shape[2:] == (3, 3) for shape in shapes[0])
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in models[0].modules())
+
+
+def test_a_residual_block_without_its_branch_is_the_identity():
+    block = Block(4, 6, "residual")
+    nn.init.zeros_(block.conv2.weight)
+    nn.init.zeros_(block.conv2.bias)
+    maps = torch.rand(2, 4, 5, 5)  # what leaves a block is never negative
+    assert torch.equal(block(maps), F.pad(maps, (0, 0, 0, 0, 0, 2)))
+    plain = Block(4, 6, "plain")
+    plain.load_state_dict(block.state_dict())
+    assert not plain(maps).any()
+
+
+@pytest.mark.parametrize(("variant", "first", "second"), [
+    ("plain", 1 / 3, 1 / 3), ("kaiming", 2, 2), ("batch_norm", 2, 2), ("residual", 2, 2 / 8),
+])  # fmt: skip
+def test_variance_of_the_weights_at_the_start(variant, first, second):
+    """In units of 1 / fan-in; 16 convolutions are 8 residual branches."""
+    torch.manual_seed(0)
+    model = VGGDeep(3, 16, 32, variant)
+    for number, convolution in enumerate(model.convolutions()[2:], 2):
+        expected = (second if number % 2 else first) / (9 * convolution.in_channels)
+        assert convolution.weight.var().item() == pytest.approx(expected, rel=0.1)
+        if variant == "plain":
+            assert convolution.bias.any()
+        elif convolution.bias is not None:
+            assert not convolution.bias.any()
+
+
+def test_without_biases_every_layer_has_the_same_product_of_weights_and_gradient():
+    """A network of ReLU layers that are all homogeneous is balanced (Du et al. 2018): a layer's
+    weights times their gradient sum to the same for all. So biases are what lets the plain
+    network's gradients differ by layer as they do."""
+    torch.manual_seed(0)
+    model = VGGDeep(3, 24, 8, "kaiming").double()
+    images, labels = torch.randn(4, 3, 16, 16, dtype=torch.float64), torch.arange(4) % 3
+    F.cross_entropy(model(images), labels).backward()
+    products = [(c.weight * c.weight.grad).sum().item() for c in model.convolutions()]
+    assert products == pytest.approx([products[0]] * 24, rel=1e-9)
+
+
+@pytest.mark.parametrize("variant", ["kaiming", "batch_norm", "residual"])
+def test_gradient_reaches_every_parameter_and_one_batch_is_learnt(variant):
+    torch.manual_seed(0)
+    model = VGGDeep(3, 8, 8, variant)
+    images, labels = torch.randn(12, 3, 16, 16), torch.arange(12) % 3
+    optimizer = torch.optim.Adam(model.parameters(), 5e-3)
+    for step in range(60):
+        loss = F.cross_entropy(model(images), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        if step == 0:
+            assert all(p.grad.abs().sum() > 0 for p in model.parameters())
+        optimizer.step()
+    assert loss.item() < 0.1

@@ -1,0 +1,178 @@
+"""A linear probe: features of the frozen network computed once, a linear head trained on them.
+
+The features are standardised by the training pictures and the head is multinomial logistic
+regression with an L2 penalty, of the strength that validation prefers. Afterwards the
+standardisation is folded into the head, so that it fits on the network.
+"""
+
+import dataclasses
+import hashlib
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from common import training
+from common.batches import Loader, tensor_loader
+from common.cache import cached
+from common.images import Images
+from common.progress import History
+from common.runs import Run
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from transfer_food11.inputs import eval_loader, normaliser, repeated
+from transfer_food11.model import Classifier
+from transfer_food11.settings import Config
+
+LEAST_STD = 1e-3  # features that hardly vary are not blown up
+
+
+@dataclasses.dataclass(frozen=True)
+class Features:
+    """What the head sees of a split.
+
+    plain: float32 (pictures, features). mirrored: of the mirror images, or empty. seconds: that it
+    took to compute them, now or when the cache was filled.
+    """
+
+    plain: Tensor
+    mirrored: Tensor
+    seconds: float
+
+    def probabilities(self, head: nn.Linear) -> Tensor:
+        """(pictures, classes) of a head on the same device, averaged with the mirror images'."""
+        views = [self.plain, self.mirrored] if len(self.mirrored) else [self.plain]
+        return torch.stack([head(view).softmax(1) for view in views]).mean(0)
+
+
+def digest(model: Classifier) -> str:
+    """A checksum of all that decides the features of a picture."""
+    made = hashlib.sha256(repr((model.name, model.stride_in, model.preprocessing)).encode())
+    for name, value in model.network.state_dict().items():
+        made.update(name.encode())
+        made.update(value.cpu().contiguous().numpy().tobytes())
+    return made.hexdigest()
+
+
+def extract(
+    model: Classifier, splits: Mapping[str, Images], key: str, config: Config, run: Run, cache: Path
+) -> dict[str, Features]:
+    """The features of every split, from the cache where they are; training's without mirroring.
+
+    Args:
+        key: stands for the pictures.
+    """
+    normalise = normaliser(model.preprocessing, run.device)
+    weights = digest(model)
+    found = {}
+    for name, images in splits.items():
+        loader = eval_loader(images, normalise, run.device)
+        mirror = config.test_flip and name != "train"
+
+        def build(loader: Loader = loader, mirror: bool = mirror) -> dict[str, np.ndarray]:
+            began = time.monotonic()
+            made = {"plain": features(model, loader, config.precision, False).numpy()}
+            if mirror:
+                made["mirrored"] = features(model, loader, config.precision, True).numpy()
+            return {**made, "seconds": np.array(time.monotonic() - began)}
+
+        described = {
+            "pictures": key,
+            "split": name,
+            "weights": weights,
+            "mirror": mirror,
+            "precision": f"{config.precision} {run.device.type}",
+        }
+        held = cached(cache, "features", described, build)
+        seconds = float(held["seconds"])
+        run.print(
+            f"          features of {name}: {len(images):,} pictures at "
+            f"{len(images) * (2 if mirror else 1) / seconds:,.0f} images/s"
+        )
+        mirrored = torch.from_numpy(held["mirrored"]) if mirror else torch.empty(0)
+        found[name] = Features(torch.from_numpy(held["plain"]), mirrored, seconds)
+    return found
+
+
+def features(model: Classifier, loader: Loader, precision: str, mirror: bool) -> Tensor:
+    """float32 (pictures, features), on the CPU."""
+
+    def forward(model: Classifier, batch: tuple[Tensor, Tensor]) -> Tensor:
+        return model.features(batch[0].flip(3) if mirror else batch[0])
+
+    return training.predict(model, loader, forward, precision)
+
+
+class Heads(nn.Module):
+    """Linear layers side by side, one for each strength of the penalty."""
+
+    def __init__(self, features: int, classes: int, count: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(count, classes, features))
+        self.bias = nn.Parameter(torch.zeros(count, classes))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(batch, features) -> (batch, count, classes)."""
+        return torch.einsum("bf,scf->bsc", features, self.weight) + self.bias
+
+
+def make_step(strengths: Tensor, class_weights: Tensor | None) -> training.Step:
+    """Mean cross-entropy of the heads; in training each with its penalty, strength |W|^2 / 2."""
+
+    def step(model: nn.Module, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, int, dict]:
+        features, labels = batch  # (batch, features), (batch,)
+        logits = model(features)  # (batch, strengths, classes)
+        each = labels[:, None].expand(-1, len(strengths))
+        loss = F.cross_entropy(logits.transpose(1, 2), each, class_weights)
+        if model.training:
+            squares = model.weight.square().sum((1, 2))
+            loss = loss + (strengths * squares).mean() / 2
+        hits = (logits.argmax(2) == each).float().mean(1).sum()
+        return loss, len(labels), {"accuracy": hits}
+
+    return step
+
+
+def train(
+    model: Classifier,
+    features: Mapping[str, Features],
+    labels: Mapping[str, Tensor],
+    class_weights: Tensor | None,
+    config: Config,
+    run: Run,
+) -> tuple[History, float]:
+    """Put the best head into the model; returns the epochs and the chosen strength."""
+    train, val = features["train"].plain, features["val"].plain
+    mean, std = train.mean(0), train.std(0).clamp(min=LEAST_STD)  # (features,)
+    place = run.device
+    standard = {"train": ((train - mean) / std).to(place), "val": ((val - mean) / std).to(place)}
+    targets = {name: labels[name].to(place) for name in standard}
+    settings = dataclasses.replace(
+        config, epochs=config.probe_epochs, lr=config.probe_lr, schedule="cosine",
+        warmup_epochs=0.0, weight_decay=0.0, clip_norm=0.0, ema_decay=0.0, patience=0,
+        precision="float32", compile=False,
+    )  # fmt: skip
+    strengths = torch.tensor(config.strengths, device=place)
+    heads = Heads(train.shape[1], model.head.out_features, len(strengths)).to(place)
+    plan = repeated(len(train), config.batch_size, config.epoch_steps, config.seed)
+    loader = Loader(plan, lambda rows: (standard["train"][rows], targets["train"][rows]))
+    history = training.fit(
+        heads,
+        loader,
+        tensor_loader((standard["val"], targets["val"]), 1024),
+        make_step(strengths, class_weights),
+        torch.optim.Adam(heads.parameters(), lr=config.probe_lr),
+        settings,
+        run,
+    )
+    with torch.no_grad():
+        logits = heads(standard["val"])  # (pictures, strengths, classes)
+        losses = torch.stack([F.cross_entropy(each, targets["val"]) for each in logits.unbind(1)])
+        best = int(losses.argmin())
+        weight = heads.weight[best].cpu() / std
+        model.head.weight.copy_(weight)
+        model.head.bias.copy_(heads.bias[best].cpu() - weight @ mean)
+    return history, config.strengths[best]

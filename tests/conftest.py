@@ -1,6 +1,8 @@
 """What every test shares: the repository root and the real data, where it is."""
 
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -24,3 +26,39 @@ def real_data() -> Path:
     if not (folder / "nab" / "nyc_taxi.csv").is_file():
         pytest.skip(f"the real data is not in {folder}")
     return folder
+
+
+class Killed(BaseException):
+    """What `Steps.killed_after` ends a training with; nothing but the test catches it."""
+
+
+class Steps:
+    """Counts the training steps of this process, and can end it as if it had been killed."""
+
+    def __init__(self, train_step: Callable[..., object]):
+        self.train_step, self.done, self.last = train_step, 0, float("inf")
+
+    def __call__(self, *arguments: object) -> object:
+        if self.done == self.last:
+            raise Killed
+        self.done += 1
+        return self.train_step(*arguments)
+
+    @contextmanager
+    def killed_after(self, count: int) -> Iterator[None]:
+        """Within, the training ends after `count` more steps."""
+        self.last = self.done + count
+        with pytest.raises(Killed):
+            yield
+        self.last = float("inf")
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> Steps:
+    """The training steps of this process; a run with `save_seconds` 0 saves itself at each."""
+    from common import progress, training
+
+    counted = Steps(training.train_step)
+    monkeypatch.setattr(training, "train_step", counted)
+    monkeypatch.setattr(progress, "SHARE_OF_SAVING", float("inf"))  # save whenever asked to
+    return counted

@@ -149,11 +149,18 @@ def test_cutting_keeps_first_and_last(load, write):
         ("train/pos/99_11.txt", "eleven stars", r"has the rating 11: a review in pos has 6 to 10"),
         ("test/neg/99_8.txt", "praised", r"has the rating 8: a review in neg has 1 to 5"),
         ("train/neg/99_1.txt", b"caf\xe9", r"99_1.txt is not UTF-8"),
+        ("train/urls_pos.txt", b"caf\xe9\n" * 20, r"urls_pos.txt is not UTF-8"),
     ],
 )
 def test_bad_file_is_one_sentence(load, write, path, body, message):
     write(plain() | {path: body})
     with pytest.raises(UserError, match=message):
+        load()
+
+
+def test_class_without_any_review_is_one_sentence(load, write):
+    write({path: body for path, body in plain().items() if not path.startswith("test/neg")})
+    with pytest.raises(UserError, match="test/neg missing"):
         load()
 
 

@@ -1,6 +1,8 @@
 """train.py and predict.py as a user runs them: on the sample, from another folder."""
 
+import csv
 import dataclasses
+import io
 import json
 import subprocess
 import sys
@@ -61,16 +63,17 @@ def test_train_on_the_sample(trained):
         assert words in printed
 
 
-def test_predict_agrees_on_arguments_file_and_input(trained, script):
+def test_predict_agrees_on_arguments_file_and_input(trained, script, capsys, monkeypatch):
     texts = ["A wonderful, superb film!", "An awful and boring story zyzzyva"]
     (script.folder / "review.txt").write_text(texts[0] + "<br />\n", encoding="utf-8-sig")
-    by_argument = script("predict", *texts)
     by_input = script("predict", text="\n".join(texts) + "\n\n")
-    by_file = script("predict", "--file", "review.txt")
-    assert by_argument.returncode == 0, by_argument.stderr
-    assert by_argument.stdout == by_input.stdout
-    assert by_file.stdout.splitlines()[1] == by_argument.stdout.splitlines()[1]
-    first, words, second, _ = by_argument.stdout.splitlines()
+    assert by_input.returncode == 0, by_input.stderr
+    monkeypatch.chdir(script.folder)
+    by_argument = predict.main(predict.Config(tuple(texts), run=str(trained[0])))
+    assert capsys.readouterr().out == by_input.stdout
+    (by_file,) = predict.main(predict.Config(file="review.txt", run=str(trained[0])))
+    assert by_file.words == by_argument[0].words
+    first, words, second, _ = by_input.stdout.splitlines()
     assert first.startswith("positive")
     assert second.startswith("negative")
     assert "wonderful +" in words
@@ -98,26 +101,31 @@ def test_predict_mistakes_are_one_sentence(trained, script):
         ({"texts": ("", " ")}, "there is no text"),
         ({"texts": ("fine",), "words": -1}, "--words must not be negative"),
         ({"file": "absent.txt"}, "there is no file absent.txt"),
+        ({"file": "latin1.txt"}, "latin1.txt is not UTF-8"),
         ({"texts": ("fine",), "run": "x"}, "there is no run x"),
         ({"texts": ("fine",), "run": "."}, "no run of lstm_sentiment"),
     ],
 )
 def test_predict_names_the_mistake(trained, script, monkeypatch, settings, message):
     monkeypatch.chdir(script.folder)
+    (script.folder / "latin1.txt").write_bytes(b"caf\xe9")
     with pytest.raises(UserError, match=message):
         predict.main(predict.Config(out="out", **settings))
 
 
-def test_predict_takes_one_token_and_a_hundred_thousand(trained, script):
-    done = script("predict", text="superb\n" + "word " * 100_000)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("positive")
+def test_predict_takes_one_token_and_a_hundred_thousand(trained, monkeypatch):
+    lines = b"superb\n" + b"word " * 100_000
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(lines)))
+    made = predict.main(predict.Config(run=str(trained[0])))
+    assert made[0].verdict == "positive"
+    assert len(made) == 2
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--layers", "0"], "--layers must be at least 1"),
+        (["--members", "0"], "--members must be at least 1"),
         (["--dropout", "1"], "--dropout must lie in"),
         (["--val-share", "0"], "--val-share must lie in"),
         (["--regions", "-1"], "--regions must not be negative"),
@@ -129,11 +137,124 @@ def test_impossible_settings_are_one_sentence(arguments, message):
         parse(train.Config, arguments)
 
 
-def test_missing_vectors_are_one_sentence(script):
-    done = script("train", "--data", "sample", "--vectors", "absent.txt")
-    assert done.returncode == 1, done.stderr
-    assert "no file of word vectors" in done.stderr
-    assert "Traceback" not in done.stderr
+@pytest.fixture
+def settings(script, tmp_path):
+    """Settings of a training in this process that takes a second."""
+
+    def settings(*words):
+        short = ["--baselines", "false", "--epochs", "2", "--limit-batches", "4"]
+        where = ["--data-dir", str(script.folder / "data"), "--out", str(tmp_path / "out")]
+        return parse(train.Config, [*SMALL, *short, *where, *words])
+
+    return settings
+
+
+def the_run(out):
+    (folder,) = (out / "lstm_sentiment").iterdir()
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "no file of word vectors"),
+        ("the 1 2 3\nfilm 1 2\n", "not a whole file of word vectors"),
+        ("the 1 2 3\nfilm 1 x 3\n", "not a whole file of word vectors"),
+    ],
+)
+def test_vectors_missing_or_damaged_are_one_sentence(settings, tmp_path, content, message):
+    if content:
+        (tmp_path / "mine.txt").write_text(content)
+    with pytest.raises(UserError, match=message):
+        train.main(settings("--vectors", str(tmp_path / "mine.txt")))
+
+
+def test_odd_reviews_and_vectors_of_another_size_train_and_predict(tmp_path, settings, capsys):
+    """No words, one word, 100,000; no negative review in validation; vectors of 3 numbers."""
+    for part in ("train", "test"):
+        for name, rating in (("neg", 2), ("pos", 9)):
+            folder = tmp_path / "root" / "aclImdb" / part / name
+            folder.mkdir(parents=True)
+            bodies = ["", "<br />", "one", "very " * 100_000, 'two\r\nlines, "quoted"']
+            bodies += [f"{name} film {number}" for number in range(15)]
+            for number, body in enumerate(bodies):
+                (folder / f"{number}_{rating}.txt").write_text(body, newline="")
+    (tmp_path / "three.txt").write_text("film 1 2 3\nvery 0 1 0\n")
+    root = ["--data", "real", "--data-dir", str(tmp_path / "root"), "--val-share", "0.02"]
+    results = train.main(settings(*root, "--vectors", str(tmp_path / "three.txt")))
+    printed = capsys.readouterr().out
+    assert "39 train, 1 val, 40 test" in printed
+    assert "vectors   of 3 numbers" in printed
+    assert results["metrics"]["val_accuracy"] in (0.0, 1.0)
+    assert sum(map(sum, results["extra"]["confusion"])) == 40
+    texts = ("?", "very " * 100_000, "film")
+    assert len(predict.main(predict.Config(texts, run=str(the_run(tmp_path / "out"))))) == 3
+
+
+def test_killed_run_ends_as_if_never_stopped(settings, steps, tmp_path):
+    words = ("--save-seconds", "0", "--weight-drop", "0.1", "--members", "2")
+    whole = train.main(settings(*words))
+    cut = settings(*words, "--out", str(tmp_path / "cut"))
+    with steps.killed_after(14):  # in the second epoch of the second model
+        train.main(cut)
+    folder = the_run(tmp_path / "cut")
+    assert not (folder / "results.json").exists()
+    resume = ["--resume", str(folder), "--out", str(tmp_path / "cut")]
+    resumed = train.main(parse(train.Config, [*resume, "--data-dir", cut.data_dir]))
+    assert steps.done == 16 + 14 + 2  # it went on where it was
+    measured = {"train_seconds", "peak_memory_mb"}
+    for name in set(whole["metrics"]) - measured:
+        assert resumed["metrics"][name] == whole["metrics"][name], name
+    for member in ("member0", "member1"):
+        ends = [torch.load(f / member / "best.pt")["model"] for f in
+                (folder, the_run(tmp_path / "out"))]  # fmt: skip
+        assert all(torch.equal(ends[0][key], ends[1][key]) for key in ends[1])
+
+
+def test_two_processes_equal_one(root, settings, tmp_path):
+    still = ["--dropout", "0", "--embedding-dropout", "0", "--word-dropout", "0"]
+    one = settings(*still)
+    alone = train.main(one)["metrics"]
+    words = [*SMALL, "--baselines", "false", "--epochs", "2", "--limit-batches", "4", *still]
+    words += ["--data-dir", one.data_dir, "--out", str(tmp_path / "two")]
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    script = str(root / "lstm_sentiment" / "train.py")
+    command = [sys.executable, *launcher, script, *words]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
+    assert done.returncode == 0, done.stderr
+    folder = the_run(tmp_path / "two")
+    together = json.loads((folder / "results.json").read_text())["metrics"]
+    for name in ("val_accuracy", "test_accuracy", "roc_auc", "calibration_error"):
+        assert together[name] == pytest.approx(alone[name], abs=1e-3), name
+    rows = [list(csv.DictReader((run / "metrics.csv").open())) for run in
+            (folder, the_run(tmp_path / "out"))]  # fmt: skip
+    assert len(rows[0]) == 2
+    for pair in zip(*rows, strict=True):
+        for name in ("train_loss", "train_accuracy", "val_loss", "val_accuracy"):
+            values = [float(row[name]) for row in pair]
+            assert values[0] == pytest.approx(values[1], rel=1e-4), name
+
+
+def test_members_are_averaged_and_the_first_is_what_one_alone_would_be(settings, tmp_path):
+    single = train.main(settings("--out", str(tmp_path / "single")))["metrics"]
+    assert single["single_test_accuracy"] == single["test_accuracy"]
+    train.main(settings("--members", "2"))
+    folder = the_run(tmp_path / "out")
+    models = [torch.load(path)["model"] for path in
+              (folder / "member0" / "best.pt", the_run(tmp_path / "single") / "best.pt",
+               folder / "member1" / "best.pt")]  # fmt: skip
+    assert all(torch.equal(models[0][key], models[1][key]) for key in models[1])
+    assert not torch.equal(models[0]["head.weight"], models[2]["head.weight"])
+
+    both = predict.Predictor(folder, torch.device("cpu"))
+    apart = [predict.Predictor(folder, torch.device("cpu")) for _ in range(2)]
+    for number, each in enumerate(apart):
+        each.models = each.models[number : number + 1]
+    text = "a superb film , not dull"
+    made, *parts = (each(text, 10) for each in (both, *apart))
+    assert made.probability == pytest.approx(sum(part.probability for part in parts) / 2)
+    for word, effect in made.words:
+        assert effect == pytest.approx(sum(dict(p.words)[word] for p in parts) / 2, abs=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -119,6 +119,8 @@ def test_length_from_one_token_to_a_hundred_thousand(load, write):
     lengths = torch.cat([tokens.lengths for tokens in news.tokens.values()])
     assert lengths.max() == 50
     assert lengths.min() == 1
+    row = news.texts["train"].index(" ")
+    assert news.tokens["train"].rows([row]).tokens.tolist() == [UNK]  # no text is one <unk>
 
 
 @pytest.mark.parametrize(
@@ -146,6 +148,12 @@ def test_labels_out_of_range_are_one_sentence(load, write, tmp_path):
     (folder / "test.csv").write_text(ROWS + '"5","No","class"\n')
     with pytest.raises(UserError, match=r"test.csv, row 81: the label '5' is none of 1, 2, 3, 4"):
         load(data="real")
+
+
+def test_label_of_the_test_file_that_training_never_saw_is_one_sentence(load, write):
+    other = write('"9","No","such class"\n', "test.csv")
+    with pytest.raises(UserError, match=r"test.csv, row 1: the label '9' is none of 1, 2, 3, 4"):
+        load(csv_file=write(ROWS), csv_test=other)
 
 
 def test_missing_file_and_column_are_one_sentence(load, write):

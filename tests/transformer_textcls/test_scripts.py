@@ -1,5 +1,6 @@
 """train.py and predict.py: as a user runs them, from another folder, and their mistakes."""
 
+import csv
 import io
 import json
 import os
@@ -10,6 +11,7 @@ from common import config as settings
 from common.errors import SettingError, UserError
 
 import pytest
+import torch
 
 from transformer_textcls import predict, train
 
@@ -142,6 +144,104 @@ def test_own_csv_without_vectors(tmp_path, capsys):
     assert results["metrics"]["test_accuracy"] == 1.0
     assert len(results["baselines"]) == 2
     assert os.listdir(tmp_path / "transformer_textcls")
+
+
+@pytest.fixture
+def settings_of(trained, elsewhere, tmp_path):
+    """Settings of a training in this process that takes a second."""
+
+    def settings_of(*words):
+        short = [*SMALL, "--data", "sample", "--epochs", "2", "--limit-batches", "4"]
+        where = ["--data-dir", str(elsewhere / "data"), "--out", str(tmp_path / "out")]
+        return settings.parse(train.Config, [*short, *where, *words])
+
+    return settings_of
+
+
+def the_run(out):
+    (folder,) = (out / "transformer_textcls").iterdir()
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "no file of word vectors"),
+        ("the 1 2 3\nmatch 1 2\n", "not a whole file of word vectors"),
+        ("the 1 2 3\nmatch 1 x 3\n", "not a whole file of word vectors"),
+    ],
+)
+def test_vectors_missing_or_damaged_are_one_sentence(settings_of, tmp_path, content, message):
+    if content:
+        (tmp_path / "mine.txt").write_text(content)
+    with pytest.raises(UserError, match=message):
+        train.main(settings_of("--vectors", str(tmp_path / "mine.txt")))
+
+
+def test_odd_news_and_vectors_of_another_size_train_and_predict(tmp_path, settings_of, capsys):
+    """Quotes, line breaks, no text, one token, 100,000; classes that never occur; 3 numbers."""
+    folder = tmp_path / "root" / "ag_news"
+    folder.mkdir(parents=True)
+    rows = [["x", ""], ["", ""], ["very", "very " * 100_000], ['"No", she said', "one\ntwo, three"]]
+    rows += [[f"Title {number}", f"match word{number}"] for number in range(20)]
+    for name, classes in (("train.csv", (1, 2, 3)), ("test.csv", (1, 2))):
+        with (folder / name).open("w", newline="") as file:
+            csv.writer(file).writerows([label, *row] for label in classes for row in rows)
+    (tmp_path / "three.txt").write_text("match 1 2 3\nvery 0 1 0\n")
+    root = ["--data", "real", "--data-dir", str(tmp_path / "root"), "--val-share", "0.1"]
+    results = train.main(settings_of(*root, "--vectors", str(tmp_path / "three.txt")))
+    printed = capsys.readouterr().out
+    assert "66 train, 6 val, 48 test" in printed
+    assert "vectors   of 3 numbers" in printed
+    supports = {name: row["support"] for name, row in results["extra"]["per_class"].items()}
+    assert supports == {"World": 24, "Sports": 24, "Business": 0, "Sci/Tech": 0}
+    assert 0 <= results["metrics"]["macro_f1"] <= 1
+    made = ask(the_run(tmp_path / "out"), "?", "very " * 100_000, 'One "two"\nthree')
+    assert all(each.label in train.data.CLASSES for each in made)
+
+
+def test_killed_run_ends_as_if_never_stopped(settings_of, steps, tmp_path):
+    words = ("--save-seconds", "0")
+    whole = train.main(settings_of(*words))
+    cut = settings_of(*words, "--out", str(tmp_path / "cut"))
+    with steps.killed_after(14):  # in the second epoch of the second model
+        train.main(cut)
+    folder = the_run(tmp_path / "cut")
+    assert not (folder / "results.json").exists()
+    resume = ["--resume", str(folder), "--out", cut.out, "--data-dir", cut.data_dir]
+    resumed = train.main(settings.parse(train.Config, resume))
+    assert steps.done == 16 + 14 + 2  # it went on where it was
+    measured = {"train_seconds", "peak_memory_mb"}
+    for name in set(whole["metrics"]) - measured:
+        assert resumed["metrics"][name] == whole["metrics"][name], name
+    for member in ("member0", "member1"):
+        ends = [torch.load(run / member / "best.pt")["model"] for run in
+                (folder, the_run(tmp_path / "out"))]  # fmt: skip
+        assert all(torch.equal(ends[0][key], ends[1][key]) for key in ends[1])
+
+
+def test_two_processes_equal_one(root, settings_of, tmp_path):
+    still = ["--dropout", "0", "--word-dropout", "0", "--members", "1"]
+    one = settings_of(*still)
+    alone = train.main(one)["metrics"]
+    words = [*SMALL, "--data", "sample", "--epochs", "2", "--limit-batches", "4", *still]
+    words += ["--data-dir", one.data_dir, "--out", str(tmp_path / "two")]
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    script = str(root / "transformer_textcls" / "train.py")
+    command = [sys.executable, *launcher, script, *words]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
+    assert done.returncode == 0, done.stderr
+    folder = the_run(tmp_path / "two")
+    together = json.loads((folder / "results.json").read_text())["metrics"]
+    for name in ("val_accuracy", "test_accuracy", "macro_f1"):
+        assert together[name] == pytest.approx(alone[name], abs=5e-3), name
+    rows = [list(csv.DictReader((run / "metrics.csv").open())) for run in
+            (folder, the_run(tmp_path / "out"))]  # fmt: skip
+    assert len(rows[0]) == 2
+    for pair in zip(*rows, strict=True):
+        for name in ("train_loss", "train_accuracy", "val_loss", "val_accuracy"):
+            values = [float(row[name]) for row in pair]
+            assert values[0] == pytest.approx(values[1], rel=1e-4), name
 
 
 def test_subword_run_with_projected_vectors(trained, elsewhere, tmp_path):

@@ -22,6 +22,16 @@ T = TypeVar("T")
 # What may change when a run is resumed: where it runs and what it is called, not what it computes.
 RESUME_FREE = {"device", "data_dir", "out", "name", "resume"}
 
+OUT_OF_MEMORY = "out of memory: lower --batch-size, or a size of the model"
+PEER_ENDED = "another process of this job has ended: its own message says why"
+TROUBLES = {  # in a library's message -> what the user reads
+    "out of memory": OUT_OF_MEMORY,
+    "can't allocate memory": OUT_OF_MEMORY,
+    "closed by peer": PEER_ENDED,
+    "reset by peer": PEER_ENDED,
+    "remote process": PEER_ENDED,
+}
+
 
 @dataclass
 class Settings:
@@ -172,8 +182,9 @@ def cli(config_class: type[T], main: Callable[[T], Any]) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     except (MemoryError, RuntimeError) as error:
-        if not any(phrase in str(error) for phrase in ("out of memory", "can't allocate memory")):
+        known = [what for sign, what in TROUBLES.items() if sign in str(error)]
+        if not known and not isinstance(error, MemoryError):
             raise
-        print("error: out of memory: lower --batch-size, or a size of the model", file=sys.stderr)
+        print(f"error: {known[0] if known else OUT_OF_MEMORY}", file=sys.stderr)
         sys.exit(1)
     sys.exit(0)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from common.archives import BadArchiveError, unpack
-from common.distributed import is_main
+from common.distributed import is_main, share, world_size
 from common.errors import UserError
 from common.fetching import fetch, file_digest
 from common.locks import alone
@@ -66,12 +66,28 @@ def obtain(dataset: DataSet, data_mode: str, data_dir: str) -> Source:
     """The real set, from the data root or downloaded, or the generated sample.
 
     `real` never gives the sample, `sample` never looks for the real set, `auto` gives the sample,
-    with a banner, where the real set cannot be had.
+    with a banner, where the real set cannot be had. In a torchrun job the main process has it
+    first and the others take what it took, so that all see the same data.
 
     Raises:
         UserError: `real` cannot be had (says what is missing, what was tried, what to put where),
             or a folder that must be written cannot be.
     """
+    if world_size() == 1:
+        return _obtain(dataset, data_mode, data_dir)
+    source = error = None
+    if is_main():
+        try:
+            source = _obtain(dataset, data_mode, data_dir)
+        except UserError as problem:
+            error = problem
+    kind, error = share((source and source.kind, error))
+    if error:
+        raise error
+    return source or _obtain(dataset, kind, data_dir)
+
+
+def _obtain(dataset: DataSet, data_mode: str, data_dir: str) -> Source:
     root = data_root(data_dir)
     folder = root / dataset.folder
     note = ""

@@ -1,19 +1,38 @@
 """Settings: every field from the command line, impossible values, one sentence and exit 2."""
 
 import dataclasses
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from common.config import Settings, flag, parse
+from common.config import Settings, cli, flag, parse
 from common.errors import SettingError
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 TOY = Path(__file__).with_name("toy_project") / "train.py"
+
+
+@pytest.fixture
+def toy(monkeypatch):
+    """Start the toy script in this process, with a command line; returns its exit code."""
+    spec = importlib.util.spec_from_file_location("toy_train", TOY)
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "toy_train", module)
+    spec.loader.exec_module(module)
+
+    def start(*arguments: str) -> int:
+        monkeypatch.setattr(sys, "argv", [str(TOY), *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli(module.Config, module.main)
+        return ended.value.code
+
+    return start
 
 
 def test_every_field_is_a_flag_with_its_type():
@@ -108,22 +127,59 @@ def test_numbers_survive_the_command_line(epochs, lr, seed):
         (["--resume", "nowhere"], "there is no run of that name"),
     ],
 )
-def test_the_script_ends_with_one_sentence_and_code_2(arguments, words, tmp_path):
+def test_mistakes_end_with_one_sentence_and_code_2(arguments, words, tmp_path, toy, capsys):
+    assert toy("--out", str(tmp_path), *arguments) == 2
+    printed = capsys.readouterr().err
+    assert words in " ".join(printed.split())
+    assert not list(tmp_path.glob("*/*"))  # nothing was begun
+
+
+def test_as_a_script_too(tmp_path):
     ended = subprocess.run(
-        [sys.executable, str(TOY), "--out", str(tmp_path), *arguments],
+        [sys.executable, str(TOY), "--device", "toaster", "--out", str(tmp_path)],
         capture_output=True,
         text=True,
         cwd=tmp_path,
     )
     assert ended.returncode == 2
-    assert words in " ".join(ended.stderr.split())
-    assert "Traceback" not in ended.stderr
-    assert not list(tmp_path.glob("*/*"))  # nothing was begun
-
-
-def test_help_shows_the_comments(tmp_path):
-    ended = subprocess.run(
-        [sys.executable, str(TOY), "--help"], capture_output=True, text=True, cwd=tmp_path
+    assert ended.stderr == (
+        "error: --device toaster is not known: choose auto, cpu, cuda or cuda:N\n"
     )
-    assert ended.returncode == 0
-    assert "units of the hidden layer" in ended.stdout
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (MemoryError(), "out of memory: lower --batch-size"),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), "lower --batch-size"),
+        (np.zeros, "out of memory: lower --batch-size"),
+        (RuntimeError("[tcp/pair.cc:561] Connection closed by peer"), "another process"),
+    ],
+)
+def test_known_troubles_are_one_sentence(error, words, monkeypatch, capsys):
+    def main(config):
+        if error is np.zeros:
+            np.zeros(2**55)
+        raise error
+
+    monkeypatch.setattr(sys, "argv", ["train.py"])
+    with pytest.raises(SystemExit) as ended:
+        cli(Settings, main)
+    assert ended.value.code == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert words in line
+
+
+def test_unknown_errors_keep_their_traceback(monkeypatch):
+    def main(config):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(sys, "argv", ["train.py"])
+    with pytest.raises(RuntimeError, match="a bug"):
+        cli(Settings, main)
+
+
+def test_help_shows_the_comments(toy, capsys):
+    assert toy("--help") == 0
+    assert "units of the hidden layer" in capsys.readouterr().out

@@ -160,6 +160,27 @@ def test_only_the_first_process_of_a_job_prints(dataset, tmp_path, capsys, monke
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.parametrize("kind", ["sample", "real"])
+def test_the_others_of_a_job_take_what_the_first_took(online, tmp_path, monkeypatch, kind):
+    """Whatever the network does meanwhile: here it would give them the real set."""
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr("common.downloads.share", lambda _: (kind, None))
+    assert obtain(online, "auto", str(tmp_path)).kind == kind
+
+
+def test_the_others_of_a_job_end_with_the_firsts_error(online, tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    shared = []
+    monkeypatch.setattr("common.downloads.share", lambda value: shared.append(value) or value)
+    with pytest.raises(UserError, match="does not hold it"):
+        obtain(replace(online, needs=("z",)), "real", str(tmp_path))
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setattr("common.downloads.share", lambda _: shared[0])
+    with pytest.raises(UserError, match="does not hold it"):
+        obtain(online, "real", str(tmp_path))
+
+
 def test_sample_never_looks_for_real_data(online, server, tmp_path, capsys):
     put_real(tmp_path)
     source = obtain(online, "sample", str(tmp_path))

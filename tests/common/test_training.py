@@ -1,4 +1,4 @@
-"""The training loop: exact resume, exact means, the best epoch, several processes."""
+"""A training as a user starts it: killed, stopped, resumed, in several processes."""
 
 import json
 import os
@@ -9,15 +9,10 @@ import sys
 import time
 from pathlib import Path
 
-from common import checkpoints, runs, training
-from common.batches import tensor_loader
-from common.config import Settings
-from common.errors import UserError
-from common.signals import Stopped
+from common import checkpoints
 
 import pytest
 import torch
-from torch import nn
 
 TOY = Path(__file__).with_name("toy_project") / "train.py"
 TIMES = {"seconds", "samples_per_second"}
@@ -72,7 +67,7 @@ def test_killed_at_random_and_resumed_equals_uninterrupted(tmp_path):
     finish(whole)
     process = start(tmp_path / "killed", *ARGUMENTS, *slow)
     draw, kills = random.Random(), 0
-    while kills < 3:
+    while kills < 2:
         metrics = list((tmp_path / "killed").glob("*/*/metrics.csv"))
         if process.poll() is not None:
             break  # it was faster than the killing
@@ -109,21 +104,63 @@ def test_signals_save_and_stop(tmp_path, number, code):
     assert_same(the_run(tmp_path / "whole"), folder)
 
 
-def test_two_processes_equal_one(tmp_path):
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """The folder of a run of one process."""
+    out = tmp_path_factory.mktemp("alone") / "runs"
     # 401 = 8 x 50 + 1: the short last batch joins the one before it in both jobs
-    plain = ("--dropout", "0", "--epochs", "2")
-    one = start(tmp_path / "one", *plain)
-    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
-    two = start(tmp_path / "two", *plain, launcher=launcher)
-    finish(one)
-    finish(two)
-    rows, weights = outcome(the_run(tmp_path / "one"))
-    other_rows, other_weights = outcome(the_run(tmp_path / "two"))
+    finish(start(out, *PLAIN))
+    return the_run(out)
+
+
+PLAIN = ("--dropout", "0", "--epochs", "2")
+
+
+def assert_close(one: Path, other: Path) -> None:
+    rows, weights = outcome(one)
+    other_rows, other_weights = outcome(other)
     assert len(rows) == len(other_rows) == 2
-    for row, other in zip(rows, other_rows, strict=True):
-        assert other == pytest.approx(row, rel=1e-4)
+    for row, same in zip(rows, other_rows, strict=True):
+        assert same == pytest.approx(row, rel=1e-4)
     for name, value in weights.items():
         torch.testing.assert_close(value, other_weights[name], rtol=1e-4, atol=1e-6)
+
+
+def test_two_processes_equal_one(tmp_path, alone):
+    finish(start(tmp_path / "two", *PLAIN, launcher=TORCHRUN))
+    assert_close(alone, the_run(tmp_path / "two"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the process through /proc")
+def test_a_killed_process_ends_the_job_and_both_go_on_from_the_checkpoint(tmp_path, alone):
+    out = tmp_path / "killed"
+    slow = ("--step-seconds", "0.2", "--save-seconds", "0")
+    job = start(out, *PLAIN, *slow, launcher=TORCHRUN)
+    while not list(out.glob("*/*/last.pt")):  # saved between two epochs: after eight steps
+        assert job.poll() is None
+        time.sleep(0.05)
+    children = Path(f"/proc/{job.pid}/task/{job.pid}/children").read_text().split()
+    (second,) = (n for n in children if b"\0RANK=1\0" in Path(f"/proc/{n}/environ").read_bytes())
+    os.kill(int(second), signal.SIGKILL)
+    _, errors = job.communicate(timeout=120)
+    assert job.returncode != 0
+    assert "error: another process of this job has ended" in errors
+    assert "Signal 9 (SIGKILL)" in errors  # torchrun's own report names the one that died
+    assert not (the_run(out) / "results.json").exists()
+    finish(start(out, "--resume", launcher=TORCHRUN))
+    assert_close(alone, the_run(out))
+
+
+def test_an_error_in_one_process_ends_the_job_with_it(tmp_path):
+    arguments = ("--explode-at", "7", "--save-seconds", "0")
+    job = start(tmp_path / "runs", *arguments, launcher=TORCHRUN)
+    _, errors = job.communicate(timeout=120)
+    assert job.returncode != 0
+    assert "error: the loss is inf at step" in errors
+    assert "common/training.py" not in errors  # no traceback but torchrun's
 
 
 def test_resume_refuses_another_setting(tmp_path):
@@ -143,141 +180,3 @@ def test_infinite_loss_stops_with_a_remedy_and_keeps_the_checkpoint(tmp_path):
     last = the_run(tmp_path / "runs") / "last.pt"
     if last.exists():
         assert all(value.isfinite().all() for value in checkpoints.load(last)["model"].values())
-
-
-# In this process
-
-
-def regression(tmp_path, count=21, **settings):
-    config = Settings(out=str(tmp_path), device="cpu", **settings)
-    run = runs.start("regression", config)
-    inputs = torch.randn(count, 3)
-    targets = inputs @ torch.tensor([[1.0], [2.0], [3.0]])
-    return config, run, nn.Linear(3, 1), inputs, targets
-
-
-def squares(model, batch):
-    inputs, targets = batch
-    errors = model(inputs) - targets
-    return errors.square().mean(), len(inputs), {"absolute": errors.abs().sum()}
-
-
-def test_evaluate_is_exact_over_a_short_last_batch(tmp_path):
-    _, _, model, inputs, targets = regression(tmp_path)
-    loader = tensor_loader((inputs, targets), 8)
-    means = training.evaluate(model, loader, squares)
-    errors = model(inputs) - targets
-    assert means["loss"] == pytest.approx(errors.square().mean().item(), rel=1e-6)
-    assert means["absolute"] == pytest.approx(errors.abs().mean().item(), rel=1e-6)
-    together = training.predict(model, loader, lambda model, batch: model(batch[0]))
-    torch.testing.assert_close(together, model(inputs).detach())
-
-
-def test_best_epoch_is_kept_and_patience_ends(tmp_path):
-    config, run, model, inputs, targets = regression(tmp_path, epochs=50, patience=2, lr=0.1)
-    losses = iter([3.0, 1.0, 2.0, 4.0, 0.0])
-    seen = []
-
-    def step(model, batch):
-        loss, count, _ = squares(model, batch)
-        if not model.training:
-            seen.append({k: v.clone() for k, v in model.state_dict().items()})
-            loss = torch.tensor(next(losses))
-        return loss, count, {}
-
-    loader = tensor_loader((inputs, targets), 30)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    history = training.fit(model, loader, loader, step, optimizer, config, run)
-    assert [row["val_loss"] for row in history.rows] == [3.0, 1.0, 2.0, 4.0]
-    assert history.best["epoch"] == 2
-    assert torch.equal(model.weight, seen[1]["weight"])
-
-
-def test_no_validation_trains_to_the_end(tmp_path):
-    config, run, model, inputs, targets = regression(tmp_path, epochs=3, patience=1)
-    loader = tensor_loader((inputs, targets), 8, shuffle=True)
-    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
-    history = training.fit(model, loader, None, squares, optimizer, config, run)
-    assert history.best["epoch"] == 3
-
-
-def test_the_logged_gradient_norm_is_the_unclipped_one(tmp_path):
-    config, run, model, inputs, targets = regression(tmp_path, epochs=1, clip_norm=1e-3)
-    squares(model, (inputs, targets))[0].backward()
-    norm = torch.cat([p.grad.flatten() for p in model.parameters()]).norm().item()
-    before = model.weight.detach().clone()
-    loader = tensor_loader((inputs, targets), 30)
-    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
-    history = training.fit(model, loader, None, squares, optimizer, config, run)
-    assert history.rows[0]["grad_norm"] == pytest.approx(norm, rel=1e-5)
-    assert (model.weight - before).norm() <= 1e-3
-
-
-def test_averaged_weights_are_the_moving_average(tmp_path):
-    config, run, model, inputs, targets = regression(tmp_path, epochs=1, ema_decay=0.2)
-    other = nn.Linear(3, 1)
-    other.load_state_dict(model.state_dict())
-    loader = tensor_loader((inputs, targets), 7)
-    training.fit(
-        model, loader, None, squares, torch.optim.SGD(model.parameters(), lr=0.01), config, run
-    )
-    optimizer, average = torch.optim.SGD(other.parameters(), lr=0.01), None
-    for count, batch in enumerate(loader.epoch(0)):
-        decay = min(0.2, (1 + count) / (10 + count))
-        optimizer.zero_grad()
-        squares(other, batch)[0].backward()
-        optimizer.step()
-        now = other.weight.detach().clone()
-        average = now if average is None else decay * average + (1 - decay) * now
-    torch.testing.assert_close(model.weight.detach(), average)
-
-
-def test_weight_decay_spares_biases_and_norms():
-    model = nn.Sequential(nn.Conv1d(1, 2, 3), nn.BatchNorm1d(2), nn.Linear(2, 2))
-    decayed, spared = training.parameter_groups(model, 0.1)
-    assert [p.ndim for p in decayed["params"]] == [3, 2]
-    assert decayed["weight_decay"] == 0.1
-    assert [p.ndim for p in spared["params"]] == [1, 1, 1, 1]
-    assert spared["weight_decay"] == 0.0
-
-
-@pytest.mark.parametrize(
-    ("settings", "rates"),
-    [
-        ({"schedule": "constant"}, [1, 1, 1, 1]),
-        ({"schedule": "constant", "warmup_epochs": 0.5}, [1 / 3, 2 / 3, 1, 1]),
-        ({"schedule": "cosine"}, [1, 0.8536, 0.5, 0.1464]),
-    ],
-)
-def test_schedules(settings, rates):
-    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
-    scheduler = training.make_scheduler(optimizer, Settings(epochs=1, **settings), 4)
-    seen = []
-    for _ in range(4):
-        seen.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
-        scheduler.step()
-    assert seen == pytest.approx(rates, abs=1e-4)
-
-
-def test_a_checkpoint_of_another_architecture_says_what_differs(tmp_path):
-    config, run, model, inputs, targets = regression(tmp_path, epochs=1)
-    loader = tensor_loader((inputs, targets), 8)
-    training.fit(
-        model, loader, None, squares, torch.optim.SGD(model.parameters(), lr=0.01), config, run
-    )
-    wider = nn.Linear(4, 1)
-    with pytest.raises(UserError, match=r"weight has shape \(1, 3\) instead of \(1, 4\)"):
-        training.fit(
-            wider, loader, None, squares, torch.optim.SGD(wider.parameters(), lr=1), config, run
-        )
-
-
-def test_no_second_training_begins_after_a_stop(tmp_path):
-    config, run, model, inputs, targets = regression(tmp_path, epochs=1)
-    run.stop.signal = signal.SIGINT
-    loader = tensor_loader((inputs, targets), 8)
-    with pytest.raises(Stopped):
-        training.fit(
-            model, loader, None, squares, torch.optim.SGD(model.parameters(), lr=1), config, run
-        )

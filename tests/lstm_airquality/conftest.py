@@ -1,0 +1,18 @@
+"""The generated sample: its file, and what is read of it."""
+
+import pytest
+
+from lstm_airquality import data
+from lstm_airquality.sample import FILE, make_sample
+
+
+@pytest.fixture(scope="module")
+def sample_file(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sample")
+    make_sample(folder)
+    return folder / FILE
+
+
+@pytest.fixture(scope="module")
+def sample(sample_file):
+    return data.load(sample_file)

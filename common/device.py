@@ -1,5 +1,7 @@
 """The device, its precision, and the seed of every random number."""
 
+import ctypes
+import platform
 import random
 from typing import Any
 
@@ -9,6 +11,10 @@ from common.errors import SettingError, require
 import numpy as np
 import torch
 from torch import Tensor
+
+# Options of glibc's mallopt, in malloc.h.
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
+TOP_PAD = 64 * 2**20  # bytes by which the heap grows at least
 
 
 def choose(name: str) -> torch.device:
@@ -29,6 +35,7 @@ def choose(name: str) -> torch.device:
         ) from error
     require(device.type in ("cpu", "cuda"), f"--device {name} is not supported: choose cpu or cuda")
     if device.type == "cpu":
+        keep_freed_memory()
         return device
     require(
         torch.cuda.is_available(),
@@ -42,6 +49,18 @@ def choose(name: str) -> torch.device:
     )
     torch.cuda.set_device(device)
     return device
+
+
+def keep_freed_memory() -> None:
+    """Let a CPU's tensors take the memory that earlier ones freed (Linux, glibc).
+
+    By default glibc hands large blocks back to the system at once, and each step pays for having
+    the same pages cleared and mapped again: up to a third of the time of convolutional networks.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        for option, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, 2**31 - 1), (M_TOP_PAD, TOP_PAD)):
+            libc.mallopt(option, value)
 
 
 def seed_everything(seed: int) -> None:

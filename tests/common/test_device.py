@@ -1,0 +1,21 @@
+"""common/device.py: what a device brings with it."""
+
+import platform
+import resource
+
+from common import device
+
+import pytest
+import torch
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other allocators have other habits")
+def test_freed_memory_is_used_again_without_asking_the_system():
+    device.choose("cpu")
+    size = 64 * 2**20  # bytes; the system maps pages of 4096
+    torch.ones(size, dtype=torch.uint8)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(5):
+        torch.ones(size, dtype=torch.uint8)
+    faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+    assert faults < size / 4096 / 10

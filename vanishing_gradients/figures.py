@@ -9,8 +9,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from vanishing_gradients.measure import PUBLISHED, TINY, Start, log10
+from vanishing_gradients.model import VARIANTS
 
 Lines = Mapping[str, Sequence[float]]  # variant -> a value for each layer
+COLOURS = dict(zip(VARIANTS, plots.COLOURS, strict=False))  # the same in every figure
 SHADES = (-12, 2)  # powers of ten between which the heat map tells norms apart
 
 
@@ -52,11 +54,11 @@ def forward(starts: Mapping[str, Start], theory: Lines) -> Figure:
 
 def draw(axis: Axes, lines: Lines, theory: Lines) -> None:
     """A line for each variant, dashed where it is theory, in the same colour."""
-    for (name, values), colour in zip(lines.items(), plots.COLOURS, strict=False):
+    for name, values in lines.items():
         layers = range(1, len(values) + 1)
-        axis.plot(layers, values, color=colour, marker=".", label=name)
+        axis.plot(layers, values, color=COLOURS[name], marker=".", label=name)
         if name in theory:
-            axis.plot(layers, theory[name], "--", color=colour, label=f"{name}, theory")
+            axis.plot(layers, theory[name], "--", color=COLOURS[name], label=f"{name}, theory")
     axis.set(xlabel="layer, from the picture to the head", yscale="log")
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
 
@@ -101,12 +103,11 @@ def by_depth(accuracy: Mapping[str, Mapping[int, float]], guessing: float) -> Fi
     made, axes = plots.figure(width=7)
     for (name, shares), marker in zip(accuracy.items(), "os^D", strict=False):
         depths = sorted(shares)
-        axes[0, 0].plot(depths, [100 * shares[d] for d in depths], f"-{marker}", label=name)
-    axes[0, 0].axhline(100 * guessing, color="grey", linewidth=0.8, linestyle=":")
-    axes[0, 0].annotate(
-        "the largest class", (1, 100 * guessing), xycoords=("axes fraction", "data"),
-        ha="right", va="bottom", color="grey", fontsize=8,
-    )  # fmt: skip
+        percent = [100 * shares[depth] for depth in depths]
+        axes[0, 0].plot(depths, percent, f"-{marker}", color=COLOURS[name], label=name)
+    axes[0, 0].axhline(
+        100 * guessing, color="grey", linewidth=0.8, linestyle=":", label="the largest class"
+    )
     axes[0, 0].set(xlabel="convolutions", ylabel="training accuracy, last epoch, %")
     axes[0, 0].set_xticks(sorted({d for shares in accuracy.values() for d in shares}))
     axes[0, 0].legend(frameon=False)

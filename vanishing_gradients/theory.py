@@ -11,7 +11,7 @@ biases (variance b) add to it:
     |dL/dW_l|^2 proportional to D_l E[x_(l-1)^2]
 
 What the papers leave out and is done here: at the borders a part of a 3 x 3 window lies on the zero
-padding, which costs a third of the gain on maps of 4 x 4; so variances are kept by position. Left
+padding, which costs a quarter of the gain on maps of 4 x 4; so variances are kept by position. Left
 out here too is that max pooling raises activations.
 """
 

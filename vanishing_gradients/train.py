@@ -1,7 +1,7 @@
 """Why a plain network of 40 convolutions does not learn, and what each remedy does about it.
 
 python vanishing_gradients/train.py                     all of it, minutes on a CPU
-python vanishing_gradients/train.py --study variants    four networks of 40 layers, layer by layer
+python vanishing_gradients/train.py --study variants    four networks of 40 layers, by layer
 python vanishing_gradients/train.py --study depth       training accuracy at 8 to 56 layers
 """
 

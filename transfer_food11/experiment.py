@@ -176,7 +176,7 @@ def run_probe(
     model.freeze(-1)
     part = task.begin(variant, model, phrase)
     whole = features["train"]
-    seen = {**features, "train": dataclasses.replace(whole, plain=whole.plain[rows])}
+    seen = {**features, "train": dataclasses.replace(whole, views=whole.views[:, rows])}
     labels = {name: images.labels for name, images in splits.items()}
     labels["train"] = labels["train"][rows]
     history, strength = probe.train(
@@ -185,12 +185,12 @@ def run_probe(
     task.run.print(f"          penalty of strength {strength:g}, chosen on validation")
     if part.is_main:  # in place of what the loop wrote, which is all the heads and nothing else
         checkpoints.save(part.folder / "best.pt", {"model": model.state_dict()})
-    spent = whole.seconds * len(rows) / len(whole.plain) + features["val"].seconds
+    spent = whole.seconds * len(rows) / len(splits["train"]) + features["val"].seconds
     part.train_seconds = history.seconds + spent
     figures = {
         "strength": strength,
         "best_epoch": history.best["epoch"],
-        "images_per_second": len(whole.plain) / whole.seconds,
+        "images_per_second": whole.images_per_second(),
         "predict_images_per_second": len(labels["test"]) / features["test"].seconds,
         "train_seconds": part.train_seconds,
     }

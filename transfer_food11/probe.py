@@ -34,18 +34,19 @@ LEAST_STD = 1e-3  # features that hardly vary are not blown up
 class Features:
     """What the head sees of a split.
 
-    plain: float32 (pictures, features). mirrored: of the mirror images, or empty. seconds: that it
-    took to compute them, now or when the cache was filled.
+    views: float32 (1 or 2, pictures, features), of the pictures and of their mirror images.
+    seconds: that it took to compute them, now or when the cache was filled.
     """
 
-    plain: Tensor
-    mirrored: Tensor
+    views: Tensor
     seconds: float
 
     def probabilities(self, head: nn.Linear) -> Tensor:
-        """(pictures, classes) of a head on the same device, averaged with the mirror images'."""
-        views = [self.plain, self.mirrored] if len(self.mirrored) else [self.plain]
-        return torch.stack([head(view).softmax(1) for view in views]).mean(0)
+        """(pictures, classes), of a head on the CPU, averaged over the views."""
+        return head(self.views).softmax(2).mean(0)
+
+    def images_per_second(self) -> float:
+        return self.views.shape[0] * self.views.shape[1] / self.seconds
 
 
 def digest(model: Classifier) -> str:
@@ -60,7 +61,9 @@ def digest(model: Classifier) -> str:
 def extract(
     model: Classifier, splits: Mapping[str, Images], key: str, config: Config, run: Run, cache: Path
 ) -> dict[str, Features]:
-    """The features of every split, from the cache where they are; training's without mirroring.
+    """The features of every split, from the cache where they are.
+
+    Training sees mirror images with --flip, validation and test with --test-flip.
 
     Args:
         key: stands for the pictures.
@@ -70,30 +73,30 @@ def extract(
     found = {}
     for name, images in splits.items():
         loader = eval_loader(images, normalise, run.device)
-        mirror = config.test_flip and name != "train"
+        views, spent = [], 0.0
+        flip = config.flip if name == "train" else config.test_flip
+        for mirror in (False, True) if flip else (False,):
 
-        def build(loader: Loader = loader, mirror: bool = mirror) -> dict[str, np.ndarray]:
-            began = time.monotonic()
-            made = {"plain": features(model, loader, config.precision, False).numpy()}
-            if mirror:
-                made["mirrored"] = features(model, loader, config.precision, True).numpy()
-            return {**made, "seconds": np.array(time.monotonic() - began)}
+            def build(loader: Loader = loader, mirror: bool = mirror) -> dict[str, np.ndarray]:
+                began = time.monotonic()
+                made = features(model, loader, config.precision, mirror).numpy()
+                return {"features": made, "seconds": np.array(time.monotonic() - began)}
 
-        described = {
-            "pictures": key,
-            "split": name,
-            "weights": weights,
-            "mirror": mirror,
-            "precision": f"{config.precision} {run.device.type}",
-        }
-        held = cached(cache, "features", described, build)
-        seconds = float(held["seconds"])
+            described = {
+                "pictures": key,
+                "split": name,
+                "weights": weights,
+                "mirror": mirror,
+                "precision": f"{config.precision} {run.device.type}",
+            }
+            held = cached(cache, "features", described, build)
+            views.append(torch.from_numpy(held["features"]))
+            spent += float(held["seconds"])
         run.print(
-            f"          features of {name}: {len(images):,} pictures at "
-            f"{len(images) * (2 if mirror else 1) / seconds:,.0f} images/s"
+            f"          features of {name}: {len(images):,} pictures, "
+            f"{len(images) * len(views) / spent:,.0f} images/s"
         )
-        mirrored = torch.from_numpy(held["mirrored"]) if mirror else torch.empty(0)
-        found[name] = Features(torch.from_numpy(held["plain"]), mirrored, seconds)
+        found[name] = Features(torch.stack(views), spent)
     return found
 
 
@@ -145,23 +148,27 @@ def train(
     run: Run,
 ) -> tuple[History, float]:
     """Put the best head into the model; returns the epochs and the chosen strength."""
-    train, val = features["train"].plain, features["val"].plain
-    mean, std = train.mean(0), train.std(0).clamp(min=LEAST_STD)  # (features,)
-    place = run.device
+    train, val, place = features["train"].views, features["val"].views[0], run.device
+    seen = train.flatten(0, 1)  # (views x pictures, features)
+    mean, std = seen.mean(0), seen.std(0).clamp(min=LEAST_STD)  # (features,)
     standard = {"train": ((train - mean) / std).to(place), "val": ((val - mean) / std).to(place)}
     targets = {name: labels[name].to(place) for name in standard}
+
+    def fetch(rows: Tensor) -> tuple[Tensor, Tensor]:
+        view = torch.randint(len(train), (len(rows),))  # of each picture
+        return standard["train"][view, rows], targets["train"][rows]
+
     settings = dataclasses.replace(
         config, epochs=config.probe_epochs, lr=config.probe_lr, schedule="cosine",
         warmup_epochs=0.0, weight_decay=0.0, clip_norm=0.0, ema_decay=0.0, patience=0,
         precision="float32", compile=False,
     )  # fmt: skip
     strengths = torch.tensor(config.strengths, device=place)
-    heads = Heads(train.shape[1], model.head.out_features, len(strengths)).to(place)
-    plan = repeated(len(train), config.batch_size, config.epoch_steps, config.seed)
-    loader = Loader(plan, lambda rows: (standard["train"][rows], targets["train"][rows]))
+    heads = Heads(train.shape[2], model.head.out_features, len(strengths)).to(place)
+    plan = repeated(train.shape[1], config.batch_size, config.epoch_steps, config.seed)
     history = training.fit(
         heads,
-        loader,
+        Loader(plan, fetch),
         tensor_loader((standard["val"], targets["val"]), 1024),
         make_step(strengths, class_weights),
         torch.optim.Adam(heads.parameters(), lr=config.probe_lr),

@@ -51,7 +51,7 @@ class Config(Settings):
     erase: float = 0.0  # share of the training images that lose a rectangle
     policy: Literal["none", "trivial", "rand"] = "none"  # TrivialAugment or RandAugment
     mix: Literal["none", "mixup", "cutmix"] = "none"  # each training image is mixed with another
-    test_flip: bool = False  # predict from the picture and its mirror image together
+    test_flip: bool = True  # predict from the picture and its mirror image together
 
     # Model
     dropout: float = 0.2  # share of the features dropped before the head

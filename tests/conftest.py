@@ -5,11 +5,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 # The models of the tests are tiny: a second thread costs more than it brings, here and in the
 # scripts that tests start. Set before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A busy machine is no failure, and fewer cases keep the suite quick.
+hypothesis.settings.register_profile("quick", deadline=None, max_examples=40)
+hypothesis.settings.load_profile("quick")
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -23,13 +23,13 @@ class Config(Settings):
     weights: str = "auto"  # published weights: auto, none, or a file for a single model
 
     # Training of whole networks
-    epochs: int = 8  # passes over the training split
+    epochs: int = 4  # passes over the training split
     batch_size: int = 32  # images a step, over all processes
     lr: float = 5e-4  # learning rate of fine-tuning, at its highest, of the head
     layer_decay: float = 0.75  # by which the rate falls from each stage to the one before it
     scratch_lr: float = 1e-3  # learning rate, at its highest, from scratch, of all stages
     schedule: Literal["constant", "cosine", "plateau"] = "cosine"  # course of the learning rate
-    warmup_epochs: float = 1.0  # epochs over which the learning rate rises from zero
+    warmup_epochs: float = 0.5  # epochs over which the learning rate rises from zero
     weight_decay: float = 0.05  # on weight matrices only; never on biases and norms
     clip_norm: float = 1.0  # largest gradient norm; 0 = no clipping
     ema_decay: float = 0.99  # averaged weights: decay a step; 0 = no averaging

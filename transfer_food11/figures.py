@@ -47,10 +47,10 @@ def save_all(run: Run, outcomes: Mapping[str, Outcome], found: FoodSet) -> None:
     run.save_plot(trade_off({k: v.metrics for k, v in outcomes.items()}), "trade-off.png")
     if any(outcome.variant.per_class for outcome in outcomes.values()):
         run.save_plot(learning_curve(outcomes), "learning-curve.png")
-    for variant, outcome in outcomes.items():
-        file = outcome.variant.folder
-        matrix = plots.confusion(outcome.report["confusion"], classes, variant)
-        run.save_plot(matrix, f"confusion-{file}.png")
+    for name, outcome in outcomes.items():
+        if not outcome.variant.per_class:  # the points of a learning curve are too many to look at
+            matrix = plots.confusion(outcome.report["confusion"], classes, name)
+            run.save_plot(matrix, f"confusion-{outcome.variant.folder}.png")
     best = max(outcomes, key=lambda variant: outcomes[variant].metrics["val_accuracy"])
     chosen = outcomes[best]
     made = examples(test, chosen.probabilities, classes)

@@ -2,7 +2,7 @@
 
 import math
 
-from common.augmentation import Augmentation, Normalise
+from common.augmentation import Augmentation, Normalise, random_flip
 from common.batches import Loader, Plan, in_order, shuffled
 from common.images import Images
 
@@ -73,25 +73,27 @@ def laid_out(images: Tensor) -> Tensor:
 def random_resized_crop(pixels: Tensor, size: int, smallest: float, flip: bool) -> Tensor:
     """A part of each image, resized (Szegedy et al. 2014, section 6); half of them mirrored.
 
-    Every image has random numbers of its own. Values are interpolated between neighbouring pixels.
+    Every image has random numbers of its own. One resize for each image: on a CPU, where that works
+    on bytes, it is four times as fast as sampling the whole batch by a grid.
 
     Args:
         pixels: uint8 (batch, 3, side, side).
         smallest: share of the picture's area that a part has at least.
 
     Returns:
-        float32 (batch, 3, size, size), of 0 to 255.
+        (batch, 3, size, size), of 0 to 255: uint8 on a CPU, float32 on a GPU.
     """
-    count, place = len(pixels), pixels.device
-    draw = torch.rand(5, count, device=place)  # area, shape, y, x, mirrored
-    area = smallest + draw[0] * (1 - smallest)
-    aspect = LONGEST ** (2 * draw[1] - 1)
-    tall, wide = (area * aspect).sqrt().clamp(max=1), (area / aspect).sqrt().clamp(max=1)
-    theta = torch.zeros(count, 2, 3, device=place)  # of places in the crop to places in the image
-    theta[:, 0, 0], theta[:, 1, 1] = wide, tall
-    theta[:, 0, 2] = (2 * draw[3] - 1) * (1 - wide)
-    theta[:, 1, 2] = (2 * draw[2] - 1) * (1 - tall)
-    if flip:
-        theta[:, 0, 0] *= torch.where(draw[4] < 0.5, -1.0, 1.0)
-    grid = F.affine_grid(theta, [count, 3, size, size], align_corners=False)
-    return F.grid_sample(pixels.float(), grid, padding_mode="border", align_corners=False)
+    count, side = len(pixels), pixels.shape[2]
+    area, shape, y, x = torch.rand(4, count)
+    area = smallest + area * (1 - smallest)
+    aspect = LONGEST ** (2 * shape - 1)
+    tall = (side * (area * aspect).sqrt()).round().clamp(1, side)
+    wide = (side * (area / aspect).sqrt()).round().clamp(1, side)
+    top, left = (y * (side - tall + 1)).floor(), (x * (side - wide + 1)).floor()
+    boxes = torch.stack([top, left, top + tall, left + wide], 1).long().tolist()
+    images = pixels.float() if pixels.is_cuda else pixels  # CUDA resizes no bytes
+    made = images.new_empty(count, 3, size, size)
+    for i, (top, left, bottom, right) in enumerate(boxes):
+        part = images[i : i + 1, :, top:bottom, left:right]
+        made[i : i + 1] = F.interpolate(part, (size, size), mode="bilinear", antialias=True)
+    return random_flip(made) if flip else made

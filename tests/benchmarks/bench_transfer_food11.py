@@ -94,7 +94,7 @@ def main() -> None:
             f"  ours is {ratio:.1f} times as fast by the clock, {fair:.1f} times by processor time"
         )
         print(f"  peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3:,.0f} MB")
-        assert ratio >= FLOOR
+        assert fair >= FLOOR  # the clock also counts what else the machine does
     finally:
         shutil.rmtree(folder)
 

@@ -25,7 +25,7 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], None]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(
-            dir=path.parent, prefix=f".{path.name}.", delete=False
+            dir=path.parent, prefix=f".{path.name}.", suffix=".part", delete=False
         ) as file:
             temporary = Path(file.name)
             write(file)
@@ -45,7 +45,7 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], None]) -> None:
 
 def remove_leftovers(folder: Path) -> None:
     """Remove what `write_atomically` left below `folder` when its process was killed."""
-    for path in folder.rglob(".*.*"):
+    for path in folder.rglob(".*.part"):
         if path.is_file():
             path.unlink()
 

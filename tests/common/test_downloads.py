@@ -146,9 +146,10 @@ def test_auto_falls_back_with_one_banner(online, server, tmp_path, capsys):
     assert time.monotonic() - begin < 5
     assert (source.kind, source.folder) == ("sample", tmp_path / "sample" / "small")
     out = capsys.readouterr().out
-    assert out.count("GENERATED SAMPLE DATA") == 1
-    assert "no connection" in out
-    assert "ask Ann" in out
+    words = " ".join(out.replace("|", " ").split())  # the banner's lines break anywhere
+    assert words.count("GENERATED SAMPLE DATA") == 1
+    assert "no connection" in words
+    assert "ask Ann" in words
     assert len({len(line) for line in out.splitlines()}) == 1
     assert "no connection" in source.note
     assert not everything(tmp_path / "small")

@@ -29,6 +29,7 @@ TROUBLES = {  # in a library's message -> what the user reads
     "can't allocate memory": OUT_OF_MEMORY,
     "closed by peer": PEER_ENDED,
     "reset by peer": PEER_ENDED,
+    "Broken pipe": PEER_ENDED,
     "remote process": PEER_ENDED,
 }
 

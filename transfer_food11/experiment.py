@@ -152,6 +152,7 @@ def compare(task: Task, name: Name) -> list[Outcome]:
             outcomes.append(probed)
         if "finetune" in config.modes:
             variant, model = Variant(name, "finetune", per_class), copy.deepcopy(probed.model)
+            model.fixed_statistics = config.fixed_statistics
             model.freeze(config.freeze)
             rates = (config.lr, config.layer_decay)
             outcomes.append(run_network(task, variant, model, phrase, images, *rates))

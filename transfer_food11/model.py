@@ -70,6 +70,8 @@ class Classifier(nn.Module):
         head: that layer, feature_size -> classes.
         feature_size: how many numbers the head sees for an image.
         preprocessing: what the network wants to see; that of its published weights.
+        fixed_statistics: whether BatchNorm uses its running statistics in training too, and leaves
+            them as they are; its scale and shift are trained all the same.
     """
 
     def __init__(
@@ -94,6 +96,7 @@ class Classifier(nn.Module):
         self.feature_size = self.head.in_features
         self.dropout = nn.Dropout(dropout)
         self.frozen = 0  # stages
+        self.fixed_statistics = False
         self.place_strides(stride_in)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -146,6 +149,10 @@ class Classifier(nn.Module):
         super().train(mode)
         for group in self.stages()[: self.frozen]:
             group.eval()
+        if self.fixed_statistics:
+            for module in self.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
         return self
 
     def place_strides(self, stride_in: Stride) -> None:

@@ -36,6 +36,7 @@ class Config(Settings):
     label_smoothing: float = 0.1  # share of each target spread over all classes
     class_weights: bool = False  # every class weighs the same in the loss, however many images
     freeze: int = 0  # first stages that keep their weights and BatchNorm in fine-tuning; -1 = all
+    fixed_statistics: bool = True  # fine-tuning keeps the BatchNorm statistics of the weights
     accumulate: int = 1  # parts in which a batch goes through the network, to save memory
     epoch_steps: int = 25  # steps of an epoch at least: fewer images are passed over repeatedly
 

@@ -140,6 +140,19 @@ def test_frozen_stages_stay_bit_for_bit(name, stages):
         assert torch.equal(before[key], tensor) == (id(tensor) in kept), key
 
 
+def test_fixed_statistics_leave_batchnorm_as_in_evaluation():
+    model = awake("efficientnet_lite0", 3)
+    model.fixed_statistics = True
+    model.eval().train()
+    statistics = {key: value.clone() for key, value in model.named_buffers()}
+    F.cross_entropy(model(images(4)), torch.tensor([0, 1, 2, 0])).backward()
+    assert all(torch.equal(statistics[key], value) for key, value in model.named_buffers())
+    assert all(p.grad is not None for p in model.parameters())
+    model.fixed_statistics = False
+    model.train()(images(4))
+    assert any(not torch.equal(statistics[key], value) for key, value in model.named_buffers())
+
+
 def test_freezing_can_be_undone():
     model = Classifier("mobilenet_v3_large", 3).train()
     model.freeze(-1)

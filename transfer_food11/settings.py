@@ -23,9 +23,9 @@ class Config(Settings):
     weights: str = "auto"  # published weights: auto, none, or a file for a single model
 
     # Training of whole networks
-    epochs: int = 4  # passes over the training split
+    epochs: int = 3  # passes over the training split
     batch_size: int = 32  # images a step, over all processes
-    lr: float = 5e-4  # learning rate of fine-tuning, at its highest, of the head
+    lr: float = 2e-5  # learning rate of fine-tuning, at its highest, of the head
     layer_decay: float = 0.75  # by which the rate falls from each stage to the one before it
     scratch_lr: float = 1e-3  # learning rate, at its highest, from scratch, of all stages
     schedule: Literal["constant", "cosine", "plateau"] = "cosine"  # course of the learning rate

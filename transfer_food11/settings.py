@@ -23,7 +23,7 @@ class Config(Settings):
     weights: str = "auto"  # published weights: auto, none, or a file for a single model
 
     # Training of whole networks
-    epochs: int = 3  # passes over the training split
+    epochs: int = 2  # passes over the training split
     batch_size: int = 32  # images a step, over all processes
     lr: float = 2e-5  # learning rate of fine-tuning, at its highest, of the head
     layer_decay: float = 0.75  # by which the rate falls from each stage to the one before it
@@ -33,7 +33,7 @@ class Config(Settings):
     weight_decay: float = 0.05  # on weight matrices only; never on biases and norms
     clip_norm: float = 1.0  # largest gradient norm; 0 = no clipping
     ema_decay: float = 0.99  # averaged weights: decay a step; 0 = no averaging
-    label_smoothing: float = 0.1  # share of each target spread over all classes
+    label_smoothing: float = 0.0  # share of each target spread over all classes
     class_weights: bool = False  # every class weighs the same in the loss, however many images
     freeze: int = 0  # first stages that keep their weights and BatchNorm in fine-tuning; -1 = all
     fixed_statistics: bool = True  # fine-tuning keeps the BatchNorm statistics of the weights

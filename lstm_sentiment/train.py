@@ -42,7 +42,13 @@ class Config(Settings):
 
     RECIPES: ClassVar = {
         "base": {**SMALL, **BASE, "vectors": "none", "word_dropout": 0.1, "epochs": 6},
-        "improved": {**SMALL, **IMPROVED, "word_dropout": 0.3},
+        "improved": {
+            **SMALL,
+            **IMPROVED,
+            "max_len": 400,
+            "word_dropout": 0.2,
+            "ema_decay": 0.995,
+        },
     }
 
     # Training

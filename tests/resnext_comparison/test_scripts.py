@@ -83,10 +83,7 @@ def figures(results):
 def test_study_covers_the_papers_cardinalities_at_equal_complexity_and_width():
     config = train.Config(study="cardinality", width=64)
     with torch.device("meta"):
-        models = {
-            name: each.make()
-            for name, each in train.candidates(config, 3).items()
-        }
+        models = {name: each.make() for name, each in train.candidates(config, 3).items()}
     counts = [sum(p.numel() for p in model.parameters()) for model in models.values()]
     assert list(models) == [f"cardinality {c}" for c in (1, 2, 4, 8, 16, 32)]
     assert max(counts) / min(counts) < 1.03

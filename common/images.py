@@ -31,7 +31,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from tqdm import tqdm
 
-_DECODED_VERSION = 1  # raise it when decoding or comparing changes: older caches are built again
+_DECODED_VERSION = 2  # raise it when decoding or comparing changes: older caches are built again
 # What Pillow raises on damaged files, by format.
 _DAMAGED = (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, struct.error)
 _DAMAGED += (Image.DecompressionBombError,)
@@ -159,13 +159,15 @@ def find_images(folder: Path) -> list[str]:
 def decode(path: Path, size: int) -> np.ndarray:
     """One image as uint8 (3, size, size): upright, RGB, its central square.
 
+    A JPEG much larger than `size` is decoded at a lower scale, which is several times as fast.
+
     Raises:
         UserError: the file is damaged or no image; says which and why.
     """
     try:
         with Image.open(path) as opened:
-            opened.draft("RGB", (2 * size, 2 * size))  # a large JPEG is decoded at a lower scale
-            upright = ImageOps.exif_transpose(opened).convert("RGB")
+            opened.draft("RGB", (2 * size, 2 * size))
+            upright = to_rgb(ImageOps.exif_transpose(opened))
             square = ImageOps.fit(upright, (size, size), Image.Resampling.BICUBIC)
     except _DAMAGED as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -173,27 +175,51 @@ def decode(path: Path, size: int) -> np.ndarray:
     return np.asarray(square).transpose(2, 0, 1)
 
 
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Any Pillow image as RGB: transparent parts turn white, deep greys are scaled to 8 bits."""
+    if image.mode.startswith(("I", "F")):  # Pillow's own conversion would clip them to white
+        levels = np.asarray(image, np.float32)
+        full = 65535 if image.mode.startswith("I") else max(float(levels.max()), 1.0)
+        image = Image.fromarray((levels * (255 / full)).clip(0, 255).astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
+    return image.convert("RGB")
+
+
+def decode_all(folder: Path, files: Sequence[str], pixels: np.ndarray) -> dict[str, str]:
+    """Decode the files in parallel into the rows of `pixels`, uint8 (files, 3, size, size).
+
+    Returns:
+        Why, for each file that could not be read; its row holds anything.
+    """
+    damaged: dict[str, str] = {}
+
+    def fill(row: int) -> None:
+        try:
+            pixels[row] = decode(folder / files[row], pixels.shape[3])
+        except UserError as error:
+            damaged[files[row]] = str(error)
+
+    # Pillow lets other threads run while it decodes.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        rows = pool.map(fill, range(len(files)))
+        quiet = not sys.stderr.isatty()
+        for _ in tqdm(rows, "decoding", len(files), leave=False, disable=quiet, unit="images"):
+            pass
+    return damaged
+
+
 def read_images(folder: Path, files: Sequence[str], size: int, cache: Path) -> Decoded:
     """Decode the files in parallel, find near-duplicates; or read both from the cache."""
 
     def build() -> dict[str, np.ndarray | list[str]]:
         pixels = np.empty((len(files), 3, size, size), np.uint8)
-        good = np.ones(len(files), bool)
-
-        def fill(row: int) -> None:
-            try:
-                pixels[row] = decode(folder / files[row], size)
-            except UserError:
-                good[row] = False
-
-        # Pillow lets other threads run while it decodes.
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            rows = pool.map(fill, range(len(files)))
-            quiet = not sys.stderr.isatty()
-            for _ in tqdm(rows, "decoding", len(files), leave=False, disable=quiet):
-                pass
-        damaged = [file for file, is_good in zip(files, good, strict=True) if not is_good]
-        pixels = pixels[good] if damaged else pixels
+        unread = decode_all(folder, files, pixels)
+        damaged = [file for file in files if file in unread]
+        if damaged:
+            pixels = pixels[[file not in unread for file in files]]
         groups = near_duplicates(torch.from_numpy(pixels)).numpy()
         return {"pixels": pixels, "groups": groups, "damaged": damaged}
 

@@ -93,7 +93,6 @@ class Task:
             "name": model.name,
             "variant": variant.title,
             "classes": self.found.classes,
-            "size": side,
             "side": side,
             "mean": model.preprocessing.mean,
             "std": model.preprocessing.std,

@@ -19,14 +19,13 @@ from common import checkpoints, device, runs
 from common.augmentation import Normalise
 from common.config import cli
 from common.errors import UserError
-from common.images import find_images
+from common.images import decode, find_images
 
 import numpy as np
 import torch
 import tyro
 
 from transfer_food11.model import Classifier, probabilities
-from transfer_food11.pictures import decode
 
 BATCH = 32  # pictures
 SHOWN = 3  # classes of a picture

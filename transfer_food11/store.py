@@ -7,25 +7,21 @@ import contextlib
 import hashlib
 import json
 import os
-import sys
 import tempfile
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from common import checkpoints
 from common.cache import fingerprint
 from common.errors import UserError
+from common.images import decode_all
 from common.locks import alone
 from common.splitting import HASH_BITS, THUMBNAIL_LEVELS, near_duplicates
 
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
-
-from transfer_food11.pictures import decode
 
 VERSION = 1  # raise it when decoding or comparing changes: older stores are made again
 COMPARED = 128  # pictures compared at a time: as floats they take 100 MB at 256 x 256
@@ -105,20 +101,7 @@ def make(folder: Path, files: Sequence[str], side: int, raw: Path) -> dict:
     os.close(handle)
     try:
         pixels = np.memmap(temporary, np.uint8, "w+", shape=(len(files), 3, side, side))
-        damaged: dict[str, str] = {}
-
-        def fill(row: int) -> None:
-            try:
-                pixels[row] = decode(folder / files[row], side)
-            except UserError as error:
-                damaged[files[row]] = str(error)
-
-        # Pillow lets other threads run while it decodes.
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            rows = pool.map(fill, range(len(files)))
-            quiet = not sys.stderr.isatty()
-            for _ in tqdm(rows, "decoding", len(files), leave=False, disable=quiet, unit="images"):
-                pass
+        damaged = decode_all(folder, files, pixels)
         if len(damaged) == len(files):
             raise UserError(f"no picture in {folder} can be read: {next(iter(damaged.values()))}")
         good = [row for row, file in enumerate(files) if file not in damaged]

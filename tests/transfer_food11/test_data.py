@@ -3,14 +3,14 @@
 import shutil
 
 from common.errors import UserError
-from common.images import find_classes
+from common.images import decode, find_classes
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from transfer_food11 import data, store
+from transfer_food11 import data
 
 SIDE = 24
 
@@ -90,7 +90,7 @@ def test_odd_and_broken_pictures(copied):
     # What lies after the skipped ones is still each with its own pixels.
     for name, part in found.splits.items():
         last = copied / part.files[-1]
-        assert torch.equal(part.pixels[-1], torch.from_numpy(store.decode(last, SIDE))), name
+        assert torch.equal(part.pixels[-1], torch.from_numpy(decode(last, SIDE))), name
 
 
 def test_store_is_mapped_and_made_again_when_it_is_not_whole(copied):

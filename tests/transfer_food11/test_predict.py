@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 from common.errors import UserError
+from common.images import decode
 
 import numpy as np
 import pytest
@@ -13,12 +14,11 @@ from PIL import Image
 
 from transfer_food11 import predict
 from transfer_food11.model import Classifier
-from transfer_food11.pictures import decode
 
 CLASSES = ("Bread", "Dairy product", "Egg", "Fried food")
 SIDE = 64
 ABOUT = {
-    "name": "mobilenet_v3_large", "classes": CLASSES, "size": SIDE, "side": SIDE,
+    "name": "mobilenet_v3_large", "classes": CLASSES, "side": SIDE,
     "mean": (0.5, 0.4, 0.3), "std": (0.2, 0.2, 0.2), "stride_in": "conv2", "flip": False,
 }  # fmt: skip
 

@@ -8,7 +8,7 @@ import dataclasses
 import math
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NoReturn, TypeVar
@@ -76,26 +76,38 @@ class Settings:
         """The settings of a recipe, with some of them changed."""
         return cls(**{**cls.RECIPES.get(recipe, {}), "recipe": recipe, **changes})
 
+    def chosen(self, names: Iterable[str]) -> dict[str, Any]:
+        """Some settings by name, as keyword arguments."""
+        return {name: getattr(self, name) for name in names}
+
+    def check_at_least(self, least: int, *names: str) -> None:
+        """Raise SettingError where one of these is below `least`, 0 or 1."""
+        words = "must be at least 1, not" if least else "must not be negative, and is"
+        for name, value in self.chosen(names).items():
+            require(value >= least, f"--{flag(name)} {words} {value}")
+
+    def check_positive(self, *names: str) -> None:
+        """Raise SettingError where one of these is not above 0."""
+        for name, value in self.chosen(names).items():
+            require(value > 0, f"--{flag(name)} must be above 0, not {value}")
+
+    def check_share(self, *names: str) -> None:
+        """Raise SettingError where one of these is below 0, or 1 or more."""
+        for name, value in self.chosen(names).items():
+            require(0 <= value < 1, f"--{flag(name)} must lie in 0 <= x < 1, not {value}")
+
     def check(self) -> None:
         """Raise SettingError on an impossible value, before anything is loaded."""
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if isinstance(value, float):
                 require(math.isfinite(value), f"--{flag(field.name)} must be finite, not {value}")
-        for name in ("epochs", "batch_size"):
-            value = getattr(self, name)
-            require(value >= 1, f"--{flag(name)} must be at least 1, not {value}")
-        require(self.lr > 0, f"--lr must be above 0, not {self.lr}")
-        for name in (
-            "warmup_epochs",
-            "weight_decay",
-            "clip_norm",
-            "patience",
-            "limit_batches",
+        self.check_at_least(1, "epochs", "batch_size")
+        self.check_positive("lr")
+        self.check_at_least(
+            0, "warmup_epochs", "weight_decay", "clip_norm", "patience", "limit_batches",
             "save_seconds",
-        ):
-            value = getattr(self, name)
-            require(value >= 0, f"--{flag(name)} must not be negative, and is {value}")
+        )  # fmt: skip
         require(
             0 <= self.ema_decay < 1, f"--ema-decay must lie in 0 <= d < 1, not {self.ema_decay}"
         )

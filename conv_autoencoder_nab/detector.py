@@ -232,7 +232,7 @@ def fit_detector(
         )
         for variant in VARIANTS
     }
-    settings = {name: getattr(config, name) for name in SAVED}
+    settings = config.chosen(SAVED)
     seconds = series.spacing.total_seconds()
     return Detector(scaler, seconds, settings, models, medians, thresholds), scores, histories
 

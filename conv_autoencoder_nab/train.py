@@ -77,14 +77,11 @@ class Config(Settings):
 
     def check(self) -> None:
         super().check()
-        for name in ("window", "kernel", "stride", "members", "recent"):
-            value = getattr(self, name)
-            require(value >= 1, f"--{name} must be at least 1, not {value}")
+        self.check_at_least(1, "window", "kernel", "stride", "members", "recent")
         require(min(self.channels) >= 1, f"--channels must be at least 1, not {self.channels}")
         require(0 <= self.dropout < 1, f"--dropout must lie in 0 <= p < 1, not {self.dropout}")
         require(0 < self.rate < 1, f"--rate must lie between 0 and 1, not {self.rate}")
-        require(self.season >= 0, f"--season must not be negative, and is {self.season}")
-        require(self.gap >= 0, f"--gap must not be negative, and is {self.gap}")
+        self.check_at_least(0, "season", "gap")
         require(
             self.recent <= self.window,
             f"--recent {self.recent} must not be longer than --window {self.window}",

@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Literal
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common import device, plots, runs, training
-from common.config import Settings, cli, flag
+from common.config import Settings, cli
 from common.downloads import obtain
 from common.errors import require
 from common.progress import History
@@ -86,9 +86,7 @@ class Config(Settings):
 
     def check(self) -> None:
         super().check()
-        for name in ("hidden_size", "layers", "window", "horizon"):
-            value = getattr(self, name)
-            require(value >= 1, f"--{flag(name)} must be at least 1, not {value}")
+        self.check_at_least(1, "hidden_size", "layers", "window", "horizon")
         require(0 <= self.dropout < 1, f"--dropout must lie in 0 <= p < 1, not {self.dropout}")
         require(
             self.cell != "transformer" or self.hidden_size % 4 == 0,
@@ -160,7 +158,7 @@ def main(config: Config) -> dict[str, Any]:
 def fit(series: Series, known: int, last: int, config: Config, run: Run) -> tuple[Trained, History]:
     """Learn, the scaler too, from the rows before `known`; validate on the rest before `last`."""
     device.seed_everything(config.seed)
-    settings = {name: getattr(config, name) for name in (*MODEL, *INPUT)}
+    settings = config.chosen((*MODEL, *INPUT))
     model = make_model(settings).to(run.device)
     trained = Trained(model, data.fit_scaler(series.values[:known]), settings)
     hours, span = trained.prepare(series), (config.window, config.horizon)

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common import checkpoints, ensemble, runs, training
-from common.config import Settings, cli, flag
+from common.config import Settings, cli
 from common.errors import require
 from common.ragged import Keep
 from common.text import TokenizerName, drop_words
@@ -89,16 +89,12 @@ class Config(Settings):
     def check(self) -> None:
         super().check()
         sizes = ("members", "embedding_size", "hidden_size", "layers", "max_len", "min_frequency")
-        for name in sizes:
-            value = getattr(self, name)
-            require(value >= 1, f"--{flag(name)} must be at least 1, not {value}")
-        for name in ("dropout", "embedding_dropout", "weight_drop", "word_dropout"):
-            value = getattr(self, name)
-            require(0 <= value < 1, f"--{flag(name)} must lie in 0 <= x < 1, not {value}")
+        self.check_at_least(1, *sizes)
+        self.check_share("dropout", "embedding_dropout", "weight_drop", "word_dropout")
         share = self.val_share
         require(0 < share <= 0.5, f"--val-share must lie in 0 < x <= 0.5, not {share}")
         require(self.max_size == 0 or self.max_size > 2, "--max-size must be 0 or above 2")
-        require(self.regions >= 0, f"--regions must not be negative, and is {self.regions}")
+        self.check_at_least(0, "regions")
 
 
 def make_step(config: Config) -> training.Step:
@@ -117,7 +113,7 @@ def make_step(config: Config) -> training.Step:
 
 def make_model(config: Config, reviews: data.Reviews, found: WordVectors | None) -> SentimentLSTM:
     """The model; pretrained vectors decide the size of its embedding."""
-    settings = {name: getattr(config, name) for name in SETTINGS}
+    settings = config.chosen(SETTINGS)
     if found is not None:
         settings |= {"embedding_size": found.matrix.shape[1], "vectors": found.matrix}
     regions = data.region_keys(reviews, config.regions)
@@ -136,7 +132,7 @@ def make_optimizer(config: Config, model: SentimentLSTM) -> torch.optim.Optimize
 def main(config: Config) -> dict[str, Any]:
     """Train, choose each model's epoch on validation, report on test; returns the results."""
     run = runs.start("lstm_sentiment", config)
-    reviews = data.load(**{name: getattr(config, name) for name in data.SETTINGS})
+    reviews = data.load(**config.chosen(data.SETTINGS))
     run.describe_data(reviews.source, reviews.counts())
     found = reviews.find_vectors(config.vectors, config.data_dir, config.seed)
     inspection.describe(run, reviews, found, config.batch_size)

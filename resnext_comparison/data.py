@@ -13,10 +13,4 @@ def load(config: ImageSettings) -> tuple[Source, ImageSet]:
     Raises:
         UserError: the set cannot be had, or an image folder is not usable.
     """
-    return data.load(
-        config.size,
-        images=config.images,
-        data=config.data,
-        data_dir=config.data_dir,
-        per_class=config.per_class,
-    )
+    return data.load(**config.chosen(data.SETTINGS))

@@ -58,7 +58,7 @@ class Config(ImageSettings):
             values = getattr(self, name)
             require(bool(values), f"--{name} is empty: give at least one")
             require(len(set(values)) == len(values), f"--{name} has one twice")
-        require(self.cardinality >= 1, f"--cardinality must be at least 1, not {self.cardinality}")
+        self.check_at_least(1, "cardinality")
         require(
             self.path_width > 0 and float(2 * self.path_width).is_integer(),
             f"--path-width must be a multiple of 1/2 above 0, not {self.path_width}",

@@ -68,18 +68,12 @@ class Config(Settings):
             values = getattr(self, name)
             require(bool(values), f"--{flag(name)} is empty: name at least one")
             require(len(set(values)) == len(values), f"--{flag(name)} names one twice")
-        for name in ("probe_epochs", "accumulate", "epoch_steps"):
-            value = getattr(self, name)
-            require(value >= 1, f"--{flag(name)} must be at least 1, not {value}")
-        for name in ("scratch_lr", "probe_lr"):
-            value = getattr(self, name)
-            require(value > 0, f"--{flag(name)} must be above 0, not {value}")
+        self.check_at_least(1, "probe_epochs", "accumulate", "epoch_steps")
+        self.check_positive("scratch_lr", "probe_lr")
         for name in ("layer_decay", "crop"):
             value = getattr(self, name)
             require(0 < value <= 1, f"--{flag(name)} must lie in 0 < x <= 1, not {value}")
-        for name in ("label_smoothing", "dropout", "jitter"):
-            value = getattr(self, name)
-            require(0 <= value < 1, f"--{flag(name)} must lie in 0 <= x < 1, not {value}")
+        self.check_share("label_smoothing", "dropout", "jitter")
         require(0 <= self.erase <= 1, f"--erase must lie in 0 <= x <= 1, not {self.erase}")
         require(self.freeze >= -1, f"--freeze must be -1 or more, not {self.freeze}")
         for name in ("per_class", "strengths"):

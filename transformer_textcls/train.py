@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Literal
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common import checkpoints, ensemble, metrics, runs, training
-from common.config import Settings, cli, flag
+from common.config import Settings, cli
 from common.errors import require
 from common.text import TokenizerName, drop_words
 from common.vectors import WordVectors
@@ -83,21 +83,18 @@ class Config(Settings):
 
     def check(self) -> None:
         super().check()
-        for name in ("members", "d_model", "layers", "heads", "d_ff", "max_len", "min_frequency"):
-            value = getattr(self, name)
-            require(value >= 1, f"--{flag(name)} must be at least 1, not {value}")
+        sizes = ("members", "d_model", "layers", "heads", "d_ff", "max_len", "min_frequency")
+        self.check_at_least(1, *sizes)
         require(
             self.d_model % self.heads == 0,
             f"--heads {self.heads} must divide --d-model {self.d_model}",
         )
-        for name in ("dropout", "word_dropout", "label_smoothing"):
-            value = getattr(self, name)
-            require(0 <= value < 1, f"--{flag(name)} must lie in 0 <= x < 1, not {value}")
+        self.check_share("dropout", "word_dropout", "label_smoothing")
         require(
             0 < self.val_share <= 0.5, f"--val-share must lie in 0 < x <= 0.5, not {self.val_share}"
         )
         require(self.max_size == 0 or self.max_size > 2, "--max-size must be 0 or above 2")
-        require(self.embedding_lr > 0, f"--embedding-lr must be above 0, not {self.embedding_lr}")
+        self.check_positive("embedding_lr")
         require(bool(self.csv) or not self.csv_test, "--csv-test needs --csv, the training file")
 
 
@@ -118,7 +115,7 @@ def make_step(config: Config) -> training.Step:
 
 def make_model(config: Config, news: data.News, found: WordVectors | None) -> TransformerClassifier:
     """The model; without pretrained vectors its embedding is trained, whatever the settings say."""
-    settings = {name: getattr(config, name) for name in SETTINGS}
+    settings = config.chosen(SETTINGS)
     settings["train_embedding"] = config.train_embedding or found is None
     if found is not None:
         settings |= {"vectors": found.matrix, "vector_size": found.matrix.shape[1]}
@@ -143,7 +140,7 @@ def make_optimizer(config: Config, model: TransformerClassifier) -> torch.optim.
 def main(config: Config) -> dict[str, Any]:
     """Train, choose each model's epoch on validation, report on test; returns the results."""
     run = runs.start("transformer_textcls", config)
-    news = data.load(config.csv, **{name: getattr(config, name) for name in data.SETTINGS})
+    news = data.load(config.csv, **config.chosen(data.SETTINGS))
     run.describe_data(news.source, news.counts())
     found = news.find_vectors(config.vectors, config.data_dir, config.seed)
     inspection.describe(run, news, found, config.batch_size)

@@ -78,11 +78,9 @@ class Config(Settings):
             self.size >= REDUCTION and self.size % REDUCTION == 0,
             f"--size must be a multiple of {REDUCTION}, and {self.size} is none",
         )
-        require(0 <= self.momentum < 1, f"--momentum must lie in 0 <= x < 1, not {self.momentum}")
-        for name in ("width", "probe_batches", "measure_every"):
-            value = getattr(self, name)
-            require(value >= 1, f"--{flag(name)} must be at least 1, not {value}")
-        require(self.per_class >= 0, f"--per-class must not be negative, and is {self.per_class}")
+        self.check_share("momentum")
+        self.check_at_least(1, "width", "probe_batches", "measure_every")
+        self.check_at_least(0, "per_class")
         require(
             not self.images or self.data != "sample",
             "--images names your own pictures: leave --data sample out",
@@ -150,13 +148,7 @@ def learn(
 def main(config: Config) -> dict[str, Any]:
     """Measure and train every network, and show what is the matter with the plain one."""
     run = runs.start("vanishing_gradients", config)
-    source, found = pictures.load(
-        config.size,
-        images=config.images,
-        data=config.data,
-        data_dir=config.data_dir,
-        per_class=config.per_class,
-    )
+    source, found = pictures.load(**config.chosen(pictures.SETTINGS))
     run.describe_data(source, {name: len(part) for name, part in found.splits.items()})
     loaders = data.loaders(found, config.batch_size, config.seed, run.device)
     outcomes = {

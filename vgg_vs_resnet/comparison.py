@@ -43,7 +43,7 @@ class Candidate:
 
 def candidate(name: Name, classes: int, config: ImageSettings) -> Candidate:
     """One of vgg_vs_resnet's models and its learning rate."""
-    chosen = {setting: getattr(config, setting) for setting in SETTINGS}
+    chosen = config.chosen(SETTINGS)
     lr = config.vgg_lr if name == "vgg16c" else config.lr
     return Candidate(name, partial(make, name, classes, **chosen), lr)
 

@@ -34,6 +34,7 @@ WNIDS = {
     ),
 }
 ARCHIVE = "tiny-imagenet-200.zip"
+SETTINGS = ("size", "images", "data", "data_dir", "per_class")  # of a training, for `load`
 SAMPLE_COUNT = 300  # pictures of each class
 SAMPLE_WRONG = 0.06  # share of them that show the shape of another class
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from common.config import Settings, flag
+from common.config import Settings
 from common.errors import require
 
 from vgg_vs_resnet.model import REDUCTION, Stem
@@ -57,21 +57,15 @@ class ImageSettings(Settings):
 
     def check(self) -> None:
         super().check()
-        for name in ("width", "hidden"):
-            value = getattr(self, name)
-            require(value >= 1, f"--{flag(name)} must be at least 1, not {value}")
+        self.check_at_least(1, "width", "hidden")
         require(
             self.size >= REDUCTION and self.size % REDUCTION == 0,
             f"--size must be a multiple of {REDUCTION}, and {self.size} is none",
         )
-        require(self.vgg_lr > 0, f"--vgg-lr must be above 0, not {self.vgg_lr}")
-        for name in ("momentum", "label_smoothing", "dropout", "jitter"):
-            value = getattr(self, name)
-            require(0 <= value < 1, f"--{flag(name)} must lie in 0 <= x < 1, not {value}")
+        self.check_positive("vgg_lr")
+        self.check_share("momentum", "label_smoothing", "dropout", "jitter")
         require(0 <= self.erase <= 1, f"--erase must lie in 0 <= x <= 1, not {self.erase}")
-        for name in ("padding", "per_class"):
-            value = getattr(self, name)
-            require(value >= 0, f"--{flag(name)} must not be negative, and is {value}")
+        self.check_at_least(0, "padding", "per_class")
         require(
             not self.images or self.data != "sample",
             "--images names your own pictures: leave --data sample out",

@@ -43,13 +43,7 @@ class Config(ImageSettings):
 def main(config: Config) -> dict[str, Any]:
     """Train the models one after the other, compare them on the test split."""
     run = runs.start("vgg_vs_resnet", config)
-    source, found = data.load(
-        config.size,
-        images=config.images,
-        data=config.data,
-        data_dir=config.data_dir,
-        per_class=config.per_class,
-    )
+    source, found = data.load(**config.chosen(data.SETTINGS))
     loaders = comparison.prepare(run, source, found, config)
     outcomes = {
         name: comparison.train(

@@ -70,7 +70,7 @@ def usual_loaders(series: Series, config: train.Config, workers: int) -> list[Da
 def usual(series: Series, config: train.Config, workers: int = 0) -> None:
     """Train the usual way, validating after each epoch."""
     loaders = usual_loaders(series, config, workers)
-    model = make_model({name: getattr(config, name) for name in (*MODEL, *INPUT)})
+    model = make_model(config.chosen((*MODEL, *INPUT)))
     optimizer = torch.optim.Adam(model.parameters(), lr=config.lr)
     for _ in range(config.epochs):
         for loader, learns in zip(loaders, (True, False), strict=True):

@@ -33,6 +33,7 @@ PUBLISHED_RECIPE = {
     "epochs": 3, "batch_size": 64, "lr": 5e-4, "weight_decay": 0.0, "ema_decay": 0.0,
     "label_smoothing": 0.0, "word_dropout": 0.0, "members": 1, "layers": 4, "d_ff": 2048,
     "dropout": 0.0, "norm": "post", "train_embedding": False, "min_frequency": 1,
+    "val_share": 0.05,
 }  # fmt: skip
 PUBLISHED = {"published goal": {"test_accuracy": 0.80}}
 
@@ -75,7 +76,7 @@ class Config(Settings):
     min_frequency: int = 2  # rarer words of the training split become <unk>
     max_size: int = 0  # largest vocabulary; 0 = no limit
     max_len: int = 128  # tokens kept of each text
-    val_share: float = 0.05  # of the training rows, held out to choose the best epoch
+    val_share: float = 0.02  # of the training rows, held out to choose the best epoch
     csv: str = ""  # your own training file instead of AG News
     csv_test: str = ""  # its test file; empty = a tenth of --csv
     label_column: str = ""  # its header's name for the label; empty = no header, label first

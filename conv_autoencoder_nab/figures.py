@@ -3,13 +3,63 @@
 from collections.abc import Sequence
 
 from common import plots
+from common.runs import Run
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 
+from conv_autoencoder_nab import data
+from conv_autoencoder_nab.detector import VARIANTS, Detector, Variant
+from conv_autoencoder_nab.evaluation import events, labels_of
+
 BLUE, RED, GREEN, GREY = plots.COLOURS[0], plots.COLOURS[1], plots.COLOURS[2], "#999999"
+
+
+def draw(
+    run: Run,
+    labelled: data.Labelled,
+    parts: data.Parts,
+    detector: Detector,
+    scores: dict[Variant, np.ndarray],
+) -> None:
+    """Save the plots: the series and its alarms, the scores, their spread, two restored windows."""
+    times, values = labelled.series.times.to_numpy(), labelled.values
+    window, recent, season, gap = (
+        detector.settings[k] for k in ("window", "recent", "season", "gap")
+    )
+    levels, unit = detector.thresholds, "passengers in half an hour"
+    found = {v: events(np.nan_to_num(scores[v]) > levels[v], gap) for v in VARIANTS}
+    marks = {"windows": labelled.windows, "train": parts.train}
+    whole = series_and_alarms(times, values, found, unit=unit, **marks)
+    run.save_plot(whole, "series.png")
+    run.save_plot(scores_and_thresholds(times, scores, levels, **marks), "scores.png")
+
+    inside = labels_of(labelled.windows, len(values))
+    row = np.arange(len(values))
+    groups = {
+        "training rows": row < parts.train,
+        "validation rows": (row >= parts.train) & (row < parts.normal),
+        "test rows outside the windows": (row >= parts.normal) & ~inside,
+        "test rows in labelled windows": inside,
+    }
+    run.save_plot(histograms(scores, groups, levels), "histogram.png")
+
+    slots = data.seasonal_slots(labelled.series, season)
+    causal = scores["causal"]
+    calm = np.argsort(np.where(groups["validation rows"], causal, np.nan))
+    typical = calm[np.count_nonzero(groups["validation rows"]) // 2]
+    strangest = np.nanargmax(np.where(inside, causal, np.nan))
+    shown = {}
+    for name, last in (("A normal window", typical), ("An anomalous window", strangest)):
+        middle = int(last) - recent // 2
+        first = min(max(middle - window // 2, 0), len(values) - window)
+        rows = slice(first, first + window)
+        restored = detector.restore(values[rows], slots[rows])
+        errors = np.abs(restored - values[rows]) / detector.scaler.scale_of(slots[rows])
+        shown[name] = (times[rows], values[rows], restored, errors)
+    run.save_plot(restorations(shown, unit), "restored.png")
 
 
 def shade(axis: Axes, times: np.ndarray, windows: Sequence[tuple[int, int]]) -> None:

@@ -20,22 +20,14 @@ from common import plots, runs
 from common.config import Settings, cli
 from common.downloads import obtain
 from common.errors import require
-from common.runs import Run
 
 import numpy as np
 import torch
 
 from conv_autoencoder_nab import baselines, data, figures
 from conv_autoencoder_nab.data import Scaling
-from conv_autoencoder_nab.detector import (
-    VARIANTS,
-    Detector,
-    Variant,
-    fit_detector,
-    known_rows,
-    make_model,
-)
-from conv_autoencoder_nab.evaluation import Rule, evaluate, events, labels_of, threshold
+from conv_autoencoder_nab.detector import VARIANTS, fit_detector, known_rows, make_model
+from conv_autoencoder_nab.evaluation import Rule, evaluate, threshold
 from conv_autoencoder_nab.nab_scoring import PUBLISHED_NYC_TAXI
 
 COMPARED = (
@@ -116,7 +108,7 @@ def main(config: Config) -> dict[str, Any]:
     }
     if run.is_main:
         detector.save(run.folder / "detector.pt")
-        draw(run, labelled, parts, detector, scores, config)
+        figures.draw(run, labelled, parts, detector, scores)
         members = {f"member {i}": history.rows for i, history in enumerate(histories, start=1)}
         curves = plots.curves(members)
         curves.axes[0].set_yscale("log")
@@ -165,49 +157,6 @@ def judge_baselines(
             title = f"{name}, {variant}" if len(by_variant) > 1 else name
             judged[title] = {key: found[key] for key in COMPARED}
     return judged
-
-
-def draw(
-    run: Run,
-    labelled: data.Labelled,
-    parts: data.Parts,
-    detector: Detector,
-    scores: dict[Variant, np.ndarray],
-    config: Config,
-) -> None:
-    """Save the plots: the series and its alarms, the scores, their spread, two restored windows."""
-    times, values = labelled.series.times.to_numpy(), labelled.values
-    levels, unit = detector.thresholds, "passengers in half an hour"
-    found = {v: events(np.nan_to_num(scores[v]) > levels[v], config.gap) for v in VARIANTS}
-    marks = {"windows": labelled.windows, "train": parts.train}
-    whole = figures.series_and_alarms(times, values, found, unit=unit, **marks)
-    run.save_plot(whole, "series.png")
-    run.save_plot(figures.scores_and_thresholds(times, scores, levels, **marks), "scores.png")
-
-    inside = labels_of(labelled.windows, len(values))
-    row = np.arange(len(values))
-    groups = {
-        "training rows": row < parts.train,
-        "validation rows": (row >= parts.train) & (row < parts.normal),
-        "test rows outside the windows": (row >= parts.normal) & ~inside,
-        "test rows in labelled windows": inside,
-    }
-    run.save_plot(figures.histograms(scores, groups, levels), "histogram.png")
-
-    slots = data.seasonal_slots(labelled.series, config.season)
-    causal = scores["causal"]
-    calm = np.argsort(np.where(groups["validation rows"], causal, np.nan))
-    typical = calm[np.count_nonzero(groups["validation rows"]) // 2]
-    strangest = np.nanargmax(np.where(inside, causal, np.nan))
-    shown = {}
-    for name, last in (("A normal window", typical), ("An anomalous window", strangest)):
-        middle = int(last) - config.recent // 2
-        first = min(max(middle - config.window // 2, 0), len(values) - config.window)
-        rows = slice(first, first + config.window)
-        restored = detector.restore(values[rows], slots[rows])
-        errors = np.abs(restored - values[rows]) / detector.scaler.scale_of(slots[rows])
-        shown[name] = (times[rows], values[rows], restored, errors)
-    run.save_plot(figures.restorations(shown, unit), "restored.png")
 
 
 if __name__ == "__main__":

@@ -14,10 +14,10 @@ A table with the word `alone` leaves out the baselines and the published figures
 """
 
 import argparse
+import io
 import json
 import re
 import shlex
-import shutil
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
@@ -27,6 +27,8 @@ from typing import Any
 from common import checkpoints
 from common.config import RESUME_FREE, ROOT
 from common.errors import UserError
+
+from PIL import Image
 
 RESULTS = ROOT / "results"
 MARK = re.compile(r"(<!-- (table|value) (.*?) -->)(.*?)(<!-- end -->)", re.DOTALL)
@@ -212,7 +214,18 @@ def copy_plots(run: Path) -> None:
         raise UserError(f"{run} is a run on sample data: its plots are no result")
     (RESULTS / "plots").mkdir(parents=True, exist_ok=True)
     for path in sorted(run.glob("*.png")):
-        shutil.copyfile(path, RESULTS / "plots" / f"{found['project']}-{path.name}")
+        copy_small(path, RESULTS / "plots" / f"{found['project']}-{path.name}")
+
+
+def copy_small(plot: Path, copy: Path) -> None:
+    """Copy a PNG with 256 colours; as it is, where that is no smaller or parts are transparent."""
+    whole, reduced = plot.read_bytes(), io.BytesIO()
+    with Image.open(plot) as image:
+        least_alpha, _ = image.convert("RGBA").getchannel("A").getextrema()
+        # Median cut, then k-means, keeps white white, as dithering does not; it takes no alpha.
+        image.convert("RGB").quantize(256, kmeans=1).save(reduced, "PNG", optimize=True)
+    is_better = least_alpha == 255 and reduced.tell() < len(whole)
+    copy.write_bytes(reduced.getvalue() if is_better else whole)
 
 
 def main() -> None:

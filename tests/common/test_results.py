@@ -6,7 +6,9 @@ import json
 from common import results
 from common.errors import UserError
 
+import numpy as np
 import pytest
+from PIL import Image
 
 RUN = {
     "project": "toy",
@@ -93,3 +95,41 @@ def test_variants_are_recorded_apart():
 def test_an_unknown_record_is_named():
     with pytest.raises(UserError, match="no record named ghost"):
         results.filled("<!-- value toy ghost test_accuracy --><!-- end -->")
+
+
+@pytest.fixture
+def plots(tmp_path):
+    """A run with a plot in many colours, one that is small already, and a transparent one."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "results.json").write_text(json.dumps(RUN))
+    colours = np.random.default_rng(1).integers(0, 256, (5, 5, 3), dtype=np.uint8)
+    picture = Image.fromarray(colours).resize((160, 120), Image.Resampling.BICUBIC)
+    picture.paste("white", (0, 0, 160, 40))  # the background of a plot
+    picture.convert("RGBA").save(folder / "photos.png")
+    picture.quantize(4).save(folder / "small.png", optimize=True)
+    picture.putalpha(100)
+    picture.save(folder / "transparent.png")
+    return folder
+
+
+def test_plots_are_copied_with_fewer_colours_where_that_is_smaller(plots, folder):
+    results.copy_plots(plots)
+    copied = folder / "plots"
+    sizes = {}
+    for path in plots.glob("*.png"):
+        copy = copied / f"toy-{path.name}"
+        sizes[path.stem] = copy.stat().st_size / path.stat().st_size
+        with Image.open(path) as before, Image.open(copy) as after:
+            assert before.size == after.size
+            values = [np.asarray(each.convert("RGBA"), int) for each in (before, after)]
+        assert np.abs(values[0] - values[1]).mean() < 4, path.name
+        assert np.array_equal(values[0][:40], values[1][:40]), path.name
+    assert sizes["photos"] < 0.7
+    assert sizes["small"] == sizes["transparent"] == 1
+
+
+def test_plots_of_a_sample_are_no_result(plots):
+    (plots / "results.json").write_text(json.dumps(run(data="sample")))
+    with pytest.raises(UserError, match="are no result"):
+        results.copy_plots(plots)

@@ -1,7 +1,11 @@
-"""What every test shares: the repository root and the real data, where it is."""
+"""What every test shares: the repository, the real data, and scripts started as a user does."""
 
+import csv
+import json
 import os
-from collections.abc import Callable, Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,6 +22,9 @@ hypothesis.settings.load_profile("quick")
 
 ROOT = Path(__file__).resolve().parents[1]
 
+TIMED = {"train_seconds", "seconds_per_epoch", "images_per_second", "predict_images_per_second"}
+TIMED |= {"peak_memory_mb"}  # what a run measures of the machine, another each time
+
 
 @pytest.fixture(scope="session")
 def root() -> Path:
@@ -31,6 +38,126 @@ def real_data() -> Path:
     if not (folder / "nab" / "nyc_taxi.csv").is_file():
         pytest.skip(f"the real data is not in {folder}")
     return folder
+
+
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder outside the repository, in which `script` starts what it starts."""
+    return tmp_path_factory.mktemp("elsewhere")
+
+
+@pytest.fixture(scope="module")
+def script(elsewhere: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Starts a script as a user does: script("lstm_airquality/train.py", "--epochs", "2", lr=0.1).
+
+    Settings by name become flags. `text` is its standard input, `launcher` what stands between
+    python and the script.
+    """
+
+    def run(
+        path: str,
+        *arguments: str,
+        text: str | bytes = b"",
+        launcher: Sequence[str] = (),
+        **settings: object,
+    ) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, *launcher, str(ROOT / path), *arguments, *flags(settings)]
+        given = text.encode() if isinstance(text, str) else text
+        done = subprocess.run(
+            command, cwd=elsewhere, input=given, capture_output=True, timeout=600, check=False
+        )
+        printed, complaints = done.stdout.decode(), done.stderr.decode()
+        return subprocess.CompletedProcess(command, done.returncode, printed, complaints)
+
+    return run
+
+
+def flags(settings: dict[str, object]) -> list[str]:
+    """The settings as words of a command line; a list or tuple is several."""
+    from common.config import flag
+
+    words = []
+    for name, value in settings.items():
+        values = value if isinstance(value, (list, tuple)) else [value]
+        words += [f"--{flag(name)}", *map(str, values)]
+    return words
+
+
+@pytest.fixture(scope="module")
+def train_once(script: Callable, elsewhere: Path) -> Callable[..., tuple[Path, str]]:
+    """Starts a project's train.py with the data in data/ and the runs in out/ of `elsewhere`.
+
+    Returns the folder of the run, the only one there, and what it printed.
+    """
+
+    def train(project: str, *arguments: str, **settings: object) -> tuple[Path, str]:
+        where = ("--data-dir", "data", "--out", "out")
+        done = script(f"{project}/train.py", *where, *arguments, **settings)
+        assert done.returncode == 0, done.stderr
+        (folder,) = (elsewhere / "out" / project).iterdir()
+        return folder, done.stdout
+
+    return train
+
+
+@pytest.fixture(scope="session")
+def assert_same_run() -> Callable[[Path, Path], None]:
+    """Checks that what a run measured, but for times, and its best weights are another's too."""
+    import torch
+
+    def check(run: Path, other: Path) -> None:
+        one, two = (json.loads((each / "results.json").read_text()) for each in (run, other))
+        assert_same_figures(one["metrics"], two["metrics"])
+        networks = list(run.rglob("best.pt"))
+        assert networks
+        for path in networks:
+            own = torch.load(path)["model"]
+            its = torch.load(other / path.relative_to(run))["model"]
+            assert own.keys() == its.keys()
+            assert all(torch.equal(own[key], its[key]) for key in own), path
+
+    return check
+
+
+def assert_same_figures(figures: dict[str, object], others: dict[str, object]) -> None:
+    for name in set(figures) - TIMED:
+        if isinstance(figures[name], dict):
+            assert_same_figures(figures[name], others[name])
+        else:
+            assert figures[name] == others[name], name
+
+
+@pytest.fixture(scope="session")
+def assert_same_course() -> Callable[[Path, Path], None]:
+    """Checks that two runs have the same losses and accuracies by epoch, to rounding."""
+
+    def check(run: Path, other: Path) -> None:
+        tables = []
+        for each in (run, other):
+            with (each / "metrics.csv").open(encoding="utf-8", newline="") as file:
+                tables.append(list(csv.DictReader(file)))
+        assert tables[0]
+        for own, its in zip(*tables, strict=True):
+            for name in ("train_loss", "train_accuracy", "val_loss", "val_accuracy"):
+                assert float(own[name]) == pytest.approx(float(its[name]), rel=1e-4), name
+
+    return check
+
+
+BAD_VECTORS = {
+    "missing": (None, "no file of word vectors"),
+    "short row": ("the 1 2 3\nfilm 1 2\n", "not a whole file of word vectors"),
+    "no number": ("the 1 2 3\nfilm 1 x 3\n", "not a whole file of word vectors"),
+}
+
+
+@pytest.fixture(params=BAD_VECTORS.values(), ids=BAD_VECTORS)
+def bad_vectors(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, str]:
+    """The path of a file of word vectors that cannot be used, and what the user is told of it."""
+    content, message = request.param
+    if content:
+        (tmp_path / "mine.txt").write_text(content)
+    return str(tmp_path / "mine.txt"), message
 
 
 class Killed(BaseException):

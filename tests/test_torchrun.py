@@ -1,11 +1,8 @@
 """The README's torchrun command, on the sample: two processes end as one does, to rounding."""
 
 import json
-import os
 import re
 import shlex
-import subprocess
-import sys
 
 from common import config
 
@@ -17,18 +14,12 @@ SMALL = ["--data", "sample", "--epochs", "2", "--hidden-size", "8", "--dropout",
 SMALL += ["--device", "cpu", "--baselines", "false"]
 
 
-def test_two_processes_forecast_as_one(root, tmp_path, monkeypatch):
+def test_two_processes_forecast_as_one(root, script, tmp_path, monkeypatch):
     readme = (root / "README.md").read_text(encoding="utf-8")
     (line,) = re.findall(r"^torchrun .*", readme, re.M)
-    words = [*shlex.split(line, comments=True)[1:], *SMALL, "--data-dir", str(tmp_path / "data")]
-    job = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", *words, "--out", str(tmp_path / "two")],
-        cwd=root,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=200,
-    )
+    _, *options, path = shlex.split(line, comments=True)
+    where = ["--data-dir", str(tmp_path / "data"), "--out", str(tmp_path / "two")]
+    job = script(path, *SMALL, *where, launcher=("-m", "torch.distributed.run", *options))
     assert job.returncode == 0, job.stderr
     assert job.stdout.count("SAMPLE DATA") == 1  # one process prints and writes
     (folder,) = (tmp_path / "two" / "lstm_airquality").iterdir()

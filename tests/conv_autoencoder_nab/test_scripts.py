@@ -2,13 +2,12 @@
 
 import json
 import shutil
-import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
-from common import runs
-from common.config import cli
+from common.config import cli, parse
 
 import numpy as np
 import pandas as pd
@@ -17,16 +16,6 @@ import pytest
 from conv_autoencoder_nab import predict, train
 
 QUICK = ("--epochs", "3", "--members", "2", "--device", "cpu")
-
-
-def start(root: Path, folder: Path, script: str, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, root / "conv_autoencoder_nab" / script, *words],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 def places(folder: Path) -> tuple[str, ...]:
@@ -43,12 +32,8 @@ def fails(script: ModuleType, words: tuple[str, ...], code: int, monkeypatch, ca
 
 
 @pytest.fixture(scope="module")
-def trained(root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    folder = tmp_path_factory.mktemp("elsewhere")
-    done = start(root, folder, "train.py", *QUICK, *places(folder))
-    assert done.returncode == 0, done.stderr
-    (run,) = (folder / "runs" / "conv_autoencoder_nab").iterdir()
-    return run, done.stdout
+def trained(train_once: Callable) -> tuple[Path, str]:
+    return train_once("conv_autoencoder_nab", *QUICK, "--data", "sample")
 
 
 def test_train_writes_everything(trained: tuple[Path, str]) -> None:
@@ -66,8 +51,11 @@ def test_train_writes_everything(trained: tuple[Path, str]) -> None:
     assert results["published"]["relativeEntropy"] == {"nab_score": 88.3}
 
 
-def test_same_seed_same_figures(root: Path, trained: tuple[Path, str], tmp_path: Path) -> None:
-    assert start(root, tmp_path, "train.py", *QUICK, *places(tmp_path)).returncode == 0
+def test_same_seed_same_figures(
+    script: Callable, trained: tuple[Path, str], tmp_path: Path
+) -> None:
+    done = script("conv_autoencoder_nab/train.py", *QUICK, *places(tmp_path))
+    assert done.returncode == 0, done.stderr
     (again,) = (tmp_path / "runs" / "conv_autoencoder_nab").iterdir()
     read = [json.loads((r / "results.json").read_text("utf-8")) for r in (trained[0], again)]
     for variant in ("causal", "centred"):
@@ -76,14 +64,14 @@ def test_same_seed_same_figures(root: Path, trained: tuple[Path, str], tmp_path:
 
 
 def test_a_run_that_lost_a_member_resumes_to_the_same_end(
-    trained: tuple[Path, str], tmp_path: Path
+    trained: tuple[Path, str], elsewhere: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "runs" / "conv_autoencoder_nab" / "broken"
     shutil.copytree(trained[0], run)
     shutil.rmtree(run / "member2")
     (run / "results.json").unlink()
-    config = runs.saved_config(train.Config, train.Config(resume=str(run)))
-    found = train.main(config)
+    words = ["--resume", str(run), "--data-dir", str(elsewhere / "data")]
+    found = train.main(parse(train.Config, words))
     results = json.loads((trained[0] / "results.json").read_text(encoding="utf-8"))
     for variant in ("causal", "centred"):
         assert found["metrics"][variant] == results["metrics"][variant]
@@ -127,13 +115,10 @@ def write_csv(path: Path) -> Path:
     return path
 
 
-def run_predict(root: Path, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return start(root, folder, "predict.py", *words, "--out", str(folder / "runs"), *QUICK)
-
-
-def test_predict_finds_what_is_planted(root: Path, tmp_path: Path) -> None:
-    path = write_csv(tmp_path / "mine.csv")
-    done = run_predict(root, tmp_path, "mine.csv", "--window", "48", "--recent", "12")
+def test_predict_finds_what_is_planted(script: Callable, elsewhere: Path, tmp_path: Path) -> None:
+    path = write_csv(elsewhere / "mine.csv")
+    words = ("conv_autoencoder_nab/predict.py", "mine.csv", *QUICK, "--out", str(tmp_path / "runs"))
+    done = script(*words, "--window", "48", "--recent", "12")
     assert done.returncode == 0, done.stderr
     assert "a season of 24 rows" in done.stdout
     (run,) = (tmp_path / "runs" / "conv_autoencoder_nab" / "predict").iterdir()
@@ -142,12 +127,12 @@ def test_predict_finds_what_is_planted(root: Path, tmp_path: Path) -> None:
     assert len(table) == len(pd.read_csv(path))
     assert 900 <= table["score"].idxmax() < 930
     assert table["alarm"][900:930].any()
-    elsewhere = table["alarm"].drop(index=range(900, 960))
-    assert elsewhere[672:].mean() < 0.05
+    usual = table["alarm"].drop(index=range(900, 960))
+    assert usual[672:].mean() < 0.05
     assert (run / "series.png").is_file()
     assert (run / "scores.png").is_file()
 
-    again = run_predict(root, tmp_path, "mine.csv", "--detector", str(run / "detector.pt"))
+    again = script(*words, "--detector", str(run / "detector.pt"))
     assert again.returncode == 0, again.stderr
     (other,) = (r for r in (run.parent).iterdir() if r != run)
     assert (other / "scores.csv").read_text() == (run / "scores.csv").read_text()
@@ -162,11 +147,12 @@ def test_a_detector_of_another_spacing_is_refused(
     assert "trained on rows 1800 s apart, and these are 3600 s apart" in message
 
 
-def test_predict_bears_gaps_and_duplicates(root: Path, tmp_path: Path) -> None:
+def test_predict_bears_gaps_and_duplicates(script: Callable, tmp_path: Path) -> None:
     table = pd.read_csv(write_csv(tmp_path / "mine.csv"))
     table = pd.concat([table.drop(index=range(1000, 1010)), table.iloc[:2]])
     table.to_csv(tmp_path / "mine.csv", index=False)
-    done = run_predict(root, tmp_path, "mine.csv", "--window", "48", "--epochs", "1")
+    words = (str(tmp_path / "mine.csv"), "--out", str(tmp_path / "runs"), *QUICK)
+    done = script("conv_autoencoder_nab/predict.py", *words, "--window", "48", "--epochs", "1")
     assert done.returncode == 0, done.stderr
     assert "2 repeated time stamps" in done.stdout
     assert "10 missing rows in 1 gaps" in done.stdout

@@ -3,8 +3,6 @@
 import csv
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 from common import config as settings
@@ -22,28 +20,8 @@ SMALL = ["--epochs", "2", "--hidden-size", "16", "--device", "cpu", "--data", "s
 
 
 @pytest.fixture(scope="module")
-def elsewhere(tmp_path_factory):
-    return tmp_path_factory.mktemp("elsewhere")
-
-
-@pytest.fixture(scope="module")
-def script(root, elsewhere):
-    def run(name, *arguments):
-        command = [sys.executable, str(root / "lstm_airquality" / f"{name}.py"), *arguments]
-        return subprocess.run(
-            command, cwd=elsewhere, capture_output=True, encoding="utf-8", check=False
-        )
-
-    return run
-
-
-@pytest.fixture(scope="module")
-def trained(script, elsewhere):
-    """The folder of a run as a user starts it, and what it printed."""
-    done = script("train", *SMALL, "--data-dir", "data", "--out", "out", "--name", "first")
-    assert done.returncode == 0, done.stderr
-    (folder,) = (elsewhere / "out" / "lstm_airquality").iterdir()
-    return folder, done.stdout
+def trained(train_once):
+    return train_once("lstm_airquality", *SMALL, "--name", "first")
 
 
 @pytest.fixture(scope="module")
@@ -205,7 +183,8 @@ def test_bad_data_is_one_sentence_and_no_traceback(script, elsewhere):
     folder = elsewhere / "bad" / "air_quality"
     folder.mkdir(parents=True)
     (folder / data.FILE).write_text("<html>")
-    done = script("train", "--data", "real", "--data-dir", "bad", "--out", "out2")
+    words = ("--data", "real", "--data-dir", "bad", "--out", "out2")
+    done = script("lstm_airquality/train.py", *words)
     assert done.returncode == 1
     assert done.stderr.startswith("error: ")
     assert "web page" in done.stderr
@@ -218,7 +197,7 @@ def test_bad_data_is_one_sentence_and_no_traceback(script, elsewhere):
 def test_predict_continues_the_publishers_file_and_its_own_output(
     trained, script, hours, elsewhere, tmp_path
 ):
-    done = script("predict", str(hours), "--out", "out", "--hours", "30")
+    done = script("lstm_airquality/predict.py", str(hours), "--out", "out", "--hours", "30")
     assert done.returncode == 0, done.stderr
     written = elsewhere / "AirQualityUCI_forecast.csv"
     with written.open(encoding="utf-8", newline="") as file:

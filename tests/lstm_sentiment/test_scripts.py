@@ -1,10 +1,8 @@
 """train.py and predict.py as a user runs them: on the sample, from another folder."""
 
-import csv
 import dataclasses
 import io
 import json
-import subprocess
 import sys
 
 from common.config import parse
@@ -20,30 +18,8 @@ SMALL += ["--batch-size", "32", "--epochs", "3"]
 
 
 @pytest.fixture(scope="module")
-def script(root, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("elsewhere")
-
-    def run(name, *arguments, text=None):
-        command = [sys.executable, str(root / "lstm_sentiment" / f"{name}.py"), *arguments]
-        if name == "train":
-            command += ["--data-dir", "data"]
-        text = text.encode() if isinstance(text, str) else text
-        done = subprocess.run(
-            [*command, "--out", "out"], cwd=folder, input=text, capture_output=True
-        )
-        done.stdout, done.stderr = done.stdout.decode(), done.stderr.decode()
-        return done
-
-    run.folder = folder
-    return run
-
-
-@pytest.fixture(scope="module")
-def trained(script):
-    done = script("train", *SMALL, "--epochs", "6", "--name", "first")
-    assert done.returncode == 0, done.stderr
-    (folder,) = (script.folder / "out" / "lstm_sentiment").iterdir()
-    return folder, done.stdout
+def trained(train_once):
+    return train_once("lstm_sentiment", *SMALL, "--epochs", "6", "--name", "first")
 
 
 def test_train_on_the_sample(trained):
@@ -63,12 +39,15 @@ def test_train_on_the_sample(trained):
         assert words in printed
 
 
-def test_predict_agrees_on_arguments_file_and_input(trained, script, capsys, monkeypatch):
+def test_predict_agrees_on_arguments_file_and_input(
+    trained, script, elsewhere, capsys, monkeypatch
+):
     texts = ["A wonderful, superb film!", "An awful and boring story zyzzyva"]
-    (script.folder / "review.txt").write_text(texts[0] + "<br />\n", encoding="utf-8-sig")
-    by_input = script("predict", text="\n".join(texts) + "\n\n")
+    (elsewhere / "review.txt").write_text(texts[0] + "<br />\n", encoding="utf-8-sig")
+    lines = "\n".join(texts) + "\n\n"
+    by_input = script("lstm_sentiment/predict.py", "--out", "out", text=lines)
     assert by_input.returncode == 0, by_input.stderr
-    monkeypatch.chdir(script.folder)
+    monkeypatch.chdir(elsewhere)
     by_argument = predict.main(predict.Config(tuple(texts), run=str(trained[0])))
     assert capsys.readouterr().out == by_input.stdout
     (by_file,) = predict.main(predict.Config(file="review.txt", run=str(trained[0])))
@@ -89,7 +68,7 @@ def test_effects_are_what_leaving_a_word_out_changes(trained):
 
 
 def test_predict_mistakes_are_one_sentence(trained, script):
-    done = script("predict", text=b"fine\ncaf\xe9\n")
+    done = script("lstm_sentiment/predict.py", "--out", "out", text=b"fine\ncaf\xe9\n")
     assert done.returncode == 1
     assert "line 2 of the input is not UTF-8" in done.stderr
     assert "Traceback" not in done.stderr
@@ -106,9 +85,9 @@ def test_predict_mistakes_are_one_sentence(trained, script):
         ({"texts": ("fine",), "run": "."}, "no run of lstm_sentiment"),
     ],
 )
-def test_predict_names_the_mistake(trained, script, monkeypatch, settings, message):
-    monkeypatch.chdir(script.folder)
-    (script.folder / "latin1.txt").write_bytes(b"caf\xe9")
+def test_predict_names_the_mistake(trained, elsewhere, monkeypatch, settings, message):
+    monkeypatch.chdir(elsewhere)
+    (elsewhere / "latin1.txt").write_bytes(b"caf\xe9")
     with pytest.raises(UserError, match=message):
         predict.main(predict.Config(out="out", **settings))
 
@@ -138,12 +117,12 @@ def test_impossible_settings_are_one_sentence(arguments, message):
 
 
 @pytest.fixture
-def settings(script, tmp_path):
+def settings(elsewhere, tmp_path):
     """Settings of a training in this process that takes a second."""
 
     def settings(*words):
         short = ["--baselines", "false", "--epochs", "2", "--limit-batches", "4"]
-        where = ["--data-dir", str(script.folder / "data"), "--out", str(tmp_path / "out")]
+        where = ["--data-dir", str(elsewhere / "data"), "--out", str(tmp_path / "out")]
         return parse(train.Config, [*SMALL, *short, *where, *words])
 
     return settings
@@ -154,19 +133,10 @@ def the_run(out):
     return folder
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (None, "no file of word vectors"),
-        ("the 1 2 3\nfilm 1 2\n", "not a whole file of word vectors"),
-        ("the 1 2 3\nfilm 1 x 3\n", "not a whole file of word vectors"),
-    ],
-)
-def test_vectors_missing_or_damaged_are_one_sentence(settings, tmp_path, content, message):
-    if content:
-        (tmp_path / "mine.txt").write_text(content)
+def test_vectors_missing_or_damaged_are_one_sentence(settings, bad_vectors):
+    path, message = bad_vectors
     with pytest.raises(UserError, match=message):
-        train.main(settings("--vectors", str(tmp_path / "mine.txt")))
+        train.main(settings("--vectors", path))
 
 
 def test_odd_reviews_and_vectors_of_another_size_train_and_predict(tmp_path, settings, capsys):
@@ -191,48 +161,34 @@ def test_odd_reviews_and_vectors_of_another_size_train_and_predict(tmp_path, set
     assert len(predict.main(predict.Config(texts, run=str(the_run(tmp_path / "out"))))) == 3
 
 
-def test_killed_run_ends_as_if_never_stopped(settings, steps, tmp_path):
+def test_killed_run_ends_as_if_never_stopped(settings, steps, tmp_path, assert_same_run):
     words = ("--save-seconds", "0", "--weight-drop", "0.1", "--members", "2")
-    whole = train.main(settings(*words))
+    train.main(settings(*words))
     cut = settings(*words, "--out", str(tmp_path / "cut"))
     with steps.killed_after(14):  # in the second epoch of the second model
         train.main(cut)
     folder = the_run(tmp_path / "cut")
     assert not (folder / "results.json").exists()
     resume = ["--resume", str(folder), "--out", str(tmp_path / "cut")]
-    resumed = train.main(parse(train.Config, [*resume, "--data-dir", cut.data_dir]))
+    train.main(parse(train.Config, [*resume, "--data-dir", cut.data_dir]))
     assert steps.done == 16 + 14 + 2  # it went on where it was
-    measured = {"train_seconds", "peak_memory_mb"}
-    for name in set(whole["metrics"]) - measured:
-        assert resumed["metrics"][name] == whole["metrics"][name], name
-    for member in ("member0", "member1"):
-        ends = [torch.load(f / member / "best.pt")["model"] for f in
-                (folder, the_run(tmp_path / "out"))]  # fmt: skip
-        assert all(torch.equal(ends[0][key], ends[1][key]) for key in ends[1])
+    assert_same_run(the_run(tmp_path / "out"), folder)
 
 
-def test_two_processes_equal_one(root, settings, tmp_path):
+def test_two_processes_equal_one(script, settings, tmp_path, assert_same_course):
     still = ["--dropout", "0", "--embedding-dropout", "0", "--word-dropout", "0"]
     one = settings(*still)
     alone = train.main(one)["metrics"]
     words = [*SMALL, "--baselines", "false", "--epochs", "2", "--limit-batches", "4", *still]
     words += ["--data-dir", one.data_dir, "--out", str(tmp_path / "two")]
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    script = str(root / "lstm_sentiment" / "train.py")
-    command = [sys.executable, *launcher, script, *words]
-    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
+    done = script("lstm_sentiment/train.py", *words, launcher=launcher)
     assert done.returncode == 0, done.stderr
     folder = the_run(tmp_path / "two")
     together = json.loads((folder / "results.json").read_text())["metrics"]
     for name in ("val_accuracy", "test_accuracy", "roc_auc", "calibration_error"):
         assert together[name] == pytest.approx(alone[name], abs=1e-3), name
-    rows = [list(csv.DictReader((run / "metrics.csv").open())) for run in
-            (folder, the_run(tmp_path / "out"))]  # fmt: skip
-    assert len(rows[0]) == 2
-    for pair in zip(*rows, strict=True):
-        for name in ("train_loss", "train_accuracy", "val_loss", "val_accuracy"):
-            values = [float(row[name]) for row in pair]
-            assert values[0] == pytest.approx(values[1], rel=1e-4), name
+    assert_same_course(folder, the_run(tmp_path / "out"))
 
 
 def test_members_are_averaged_and_the_first_is_what_one_alone_would_be(settings, tmp_path):
@@ -266,8 +222,8 @@ def test_members_are_averaged_and_the_first_is_what_one_alone_would_be(settings,
         ["--tokenizer", "words", "--keep", "last", "--max-len", "20"],
     ],
 )
-def test_recipes_and_settings_run_and_predict(script, settings, monkeypatch):
-    monkeypatch.chdir(script.folder)
+def test_recipes_and_settings_run_and_predict(elsewhere, settings, monkeypatch):
+    monkeypatch.chdir(elsewhere)
     words = [*SMALL, "--baselines", "false", "--data-dir", "data", "--out", "out2"]
     words += ["--limit-batches", "3", "--epochs", "1"]
     results = train.main(parse(train.Config, [*words, *settings]))
@@ -275,8 +231,8 @@ def test_recipes_and_settings_run_and_predict(script, settings, monkeypatch):
     assert predict.main(predict.Config(texts=("a superb film",), out="out2"))
 
 
-def test_same_seed_gives_the_same(script, monkeypatch):
-    monkeypatch.chdir(script.folder)
+def test_same_seed_gives_the_same(elsewhere, monkeypatch):
+    monkeypatch.chdir(elsewhere)
     words = [*SMALL, "--baselines", "false", "--data-dir", "data", "--out", "out3"]
     words += ["--limit-batches", "4", "--epochs", "1", "--weight-drop", "0.1", "--regions", "20"]
     config = parse(train.Config, words)

@@ -1,8 +1,6 @@
 """train.py of resnext_comparison: its three studies, and the user's mistakes."""
 
 import json
-import subprocess
-import sys
 
 from common import config as settings
 from common.errors import SettingError
@@ -20,21 +18,8 @@ SMALL = {
 
 
 @pytest.fixture(scope="module")
-def elsewhere(tmp_path_factory):
-    return tmp_path_factory.mktemp("elsewhere")
-
-
-@pytest.fixture(scope="module")
-def trained(root, elsewhere):
-    flags = [w for k, v in SMALL.items() for w in (f"--{settings.flag(k)}", str(v))]
-    command = [sys.executable, str(root / "resnext_comparison" / "train.py"), *flags]
-    done = subprocess.run(
-        [*command, "--data-dir", "data", "--out", "out"],
-        cwd=elsewhere, capture_output=True, encoding="utf-8", check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    (folder,) = (elsewhere / "out" / "resnext_comparison").iterdir()
-    return folder, done.stdout
+def trained(train_once):
+    return train_once("resnext_comparison", **SMALL)
 
 
 def study(elsewhere, tmp_path, **fields):

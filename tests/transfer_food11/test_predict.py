@@ -1,8 +1,6 @@
 """predict.py, and the pictures it is given: any kind that Pillow reads."""
 
 import json
-import subprocess
-import sys
 
 from common.errors import UserError
 from common.images import decode
@@ -117,13 +115,10 @@ def test_table_json_and_broken_files(run, photo, tmp_path, capsys):
     assert found["top"] == expected
 
 
-def test_names_from_standard_input_in_another_folder(run, photo, root):
-    command = [sys.executable, str(root / "transfer_food11" / "predict.py"), "-", "--json"]
-    done = subprocess.run(
-        [*command, "--out", str(run.parents[1]), "--device", "cpu"],
-        cwd=photo.parent, input="photo.jpg\n\nabsent.jpg\r\n", capture_output=True,
-        encoding="utf-8", check=False,
-    )  # fmt: skip
+def test_names_from_standard_input_in_another_folder(run, photo, script, elsewhere):
+    photo.rename(elsewhere / "photo.jpg")
+    words = ("-", "--json", "--out", str(run.parents[1]), "--device", "cpu")
+    done = script("transfer_food11/predict.py", *words, text="photo.jpg\n\nabsent.jpg\r\n")
     assert done.returncode == 1
     assert json.loads(done.stdout)["file"] == "photo.jpg"
     (complaint,) = done.stderr.splitlines()

@@ -4,14 +4,12 @@ import csv
 import io
 import json
 import os
-import subprocess
 import sys
 
 from common import config as settings
 from common.errors import SettingError, UserError
 
 import pytest
-import torch
 
 from transformer_textcls import predict, train
 
@@ -19,28 +17,8 @@ SMALL = ["--d-ff", "32", "--layers", "1", "--members", "2", "--device", "cpu"]
 
 
 @pytest.fixture(scope="module")
-def elsewhere(tmp_path_factory):
-    return tmp_path_factory.mktemp("elsewhere")
-
-
-@pytest.fixture(scope="module")
-def script(root, elsewhere):
-    def run(name, *arguments, text=None):
-        command = [sys.executable, str(root / "transformer_textcls" / f"{name}.py"), *arguments]
-        return subprocess.run(
-            command, cwd=elsewhere, input=text, capture_output=True, encoding="utf-8", check=False
-        )
-
-    return run
-
-
-@pytest.fixture(scope="module")
-def trained(script, elsewhere):
-    where = ["--data-dir", "data", "--out", "out"]
-    done = script("train", "--data", "sample", "--name", "first", *where, *SMALL)
-    assert done.returncode == 0, done.stderr
-    (folder,) = (elsewhere / "out" / "transformer_textcls").iterdir()
-    return folder, done.stdout
+def trained(train_once):
+    return train_once("transformer_textcls", *SMALL, "--data", "sample", "--name", "first")
 
 
 def ask(folder, *texts, **fields):
@@ -63,7 +41,8 @@ def test_train_on_the_sample(trained):
 
 def test_predict_from_arguments_and_from_input(trained, script):
     texts = ["Minister troops election embassy", "shares profit earnings merger zyzzyva"]
-    piped = script("predict", "--out", "out", text="\n".join(texts) + "\n\n")
+    lines = "\n".join(texts) + "\n\n"
+    piped = script("transformer_textcls/predict.py", "--out", "out", text=lines)
     assert piped.returncode == 0, piped.stderr
     lines = piped.stdout.splitlines()
     assert len(lines) == 2
@@ -119,7 +98,7 @@ def test_impossible_settings_are_one_sentence(arguments, message):
 
 
 def test_mistake_on_the_command_line_has_no_traceback(script):
-    done = script("train", "--heads", "3")
+    done = script("transformer_textcls/train.py", "--heads", "3")
     assert done.returncode == 2
     assert done.stderr.startswith("error: --heads 3")
     assert "Traceback" not in done.stderr
@@ -163,19 +142,10 @@ def the_run(out):
     return folder
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (None, "no file of word vectors"),
-        ("the 1 2 3\nmatch 1 2\n", "not a whole file of word vectors"),
-        ("the 1 2 3\nmatch 1 x 3\n", "not a whole file of word vectors"),
-    ],
-)
-def test_vectors_missing_or_damaged_are_one_sentence(settings_of, tmp_path, content, message):
-    if content:
-        (tmp_path / "mine.txt").write_text(content)
+def test_vectors_missing_or_damaged_are_one_sentence(settings_of, bad_vectors):
+    path, message = bad_vectors
     with pytest.raises(UserError, match=message):
-        train.main(settings_of("--vectors", str(tmp_path / "mine.txt")))
+        train.main(settings_of("--vectors", path))
 
 
 def test_odd_news_and_vectors_of_another_size_train_and_predict(tmp_path, settings_of, capsys):
@@ -200,48 +170,34 @@ def test_odd_news_and_vectors_of_another_size_train_and_predict(tmp_path, settin
     assert all(each.label in train.data.CLASSES for each in made)
 
 
-def test_killed_run_ends_as_if_never_stopped(settings_of, steps, tmp_path):
+def test_killed_run_ends_as_if_never_stopped(settings_of, steps, tmp_path, assert_same_run):
     words = ("--save-seconds", "0")
-    whole = train.main(settings_of(*words))
+    train.main(settings_of(*words))
     cut = settings_of(*words, "--out", str(tmp_path / "cut"))
     with steps.killed_after(14):  # in the second epoch of the second model
         train.main(cut)
     folder = the_run(tmp_path / "cut")
     assert not (folder / "results.json").exists()
     resume = ["--resume", str(folder), "--out", cut.out, "--data-dir", cut.data_dir]
-    resumed = train.main(settings.parse(train.Config, resume))
+    train.main(settings.parse(train.Config, resume))
     assert steps.done == 16 + 14 + 2  # it went on where it was
-    measured = {"train_seconds", "peak_memory_mb"}
-    for name in set(whole["metrics"]) - measured:
-        assert resumed["metrics"][name] == whole["metrics"][name], name
-    for member in ("member0", "member1"):
-        ends = [torch.load(run / member / "best.pt")["model"] for run in
-                (folder, the_run(tmp_path / "out"))]  # fmt: skip
-        assert all(torch.equal(ends[0][key], ends[1][key]) for key in ends[1])
+    assert_same_run(the_run(tmp_path / "out"), folder)
 
 
-def test_two_processes_equal_one(root, settings_of, tmp_path):
+def test_two_processes_equal_one(script, settings_of, tmp_path, assert_same_course):
     still = ["--dropout", "0", "--word-dropout", "0", "--members", "1"]
     one = settings_of(*still)
     alone = train.main(one)["metrics"]
     words = [*SMALL, "--data", "sample", "--epochs", "2", "--limit-batches", "4", *still]
     words += ["--data-dir", one.data_dir, "--out", str(tmp_path / "two")]
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    script = str(root / "transformer_textcls" / "train.py")
-    command = [sys.executable, *launcher, script, *words]
-    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
+    done = script("transformer_textcls/train.py", *words, launcher=launcher)
     assert done.returncode == 0, done.stderr
     folder = the_run(tmp_path / "two")
     together = json.loads((folder / "results.json").read_text())["metrics"]
     for name in ("val_accuracy", "test_accuracy", "macro_f1"):
         assert together[name] == pytest.approx(alone[name], abs=5e-3), name
-    rows = [list(csv.DictReader((run / "metrics.csv").open())) for run in
-            (folder, the_run(tmp_path / "out"))]  # fmt: skip
-    assert len(rows[0]) == 2
-    for pair in zip(*rows, strict=True):
-        for name in ("train_loss", "train_accuracy", "val_loss", "val_accuracy"):
-            values = [float(row[name]) for row in pair]
-            assert values[0] == pytest.approx(values[1], rel=1e-4), name
+    assert_same_course(folder, the_run(tmp_path / "out"))
 
 
 def test_subword_run_with_projected_vectors(trained, elsewhere, tmp_path):

@@ -46,7 +46,6 @@ def run(tmp_path_factory):
     metrics = {
         "first": {"val_accuracy": 0.5},
         "second tuned": {"val_accuracy": 0.75},
-        "elsewhere": {"val_accuracy": 0.9},  # has no folder
         "train_seconds": 3.0,
     }
     folder = tmp_path_factory.mktemp("out")
@@ -90,31 +89,6 @@ def test_best_on_validation_flips_as_it_was_trained(run, photo, tmp_path):
     assert one.classes != pytest.approx(two.classes, abs=1e-5)
 
 
-def test_table_json_and_broken_files(run, photo, tmp_path, capsys):
-    (tmp_path / "broken.jpg").write_bytes(photo.read_bytes()[:200])
-    (tmp_path / "note.txt").write_text("not a picture")
-    names = [str(tmp_path), str(tmp_path / "note.txt"), str(tmp_path / "absent.png"), str(photo)]
-    with pytest.raises(SystemExit) as caught:
-        predict.main(predict.Config(tuple(names), run=str(run)))
-    assert caught.value.code == 1
-    out, err = capsys.readouterr()
-    lines, complaints = out.splitlines(), err.splitlines()
-    assert len(lines) == 2  # the photo, in the folder and by its name
-    assert lines[0] == lines[1]
-    assert lines[0].endswith(str(photo))
-    assert sum(name in lines[0] for name in CLASSES) == 3
-    files = ("broken.jpg", "note.txt", "absent.png")
-    for complaint, file in zip(complaints, files, strict=True):
-        assert complaint.startswith(f"{tmp_path / file} cannot be read as an image (")
-
-    predict.main(predict.Config((str(photo),), run=str(run), json=True))
-    found = json.loads(capsys.readouterr().out)
-    (made,) = ask(run, photo)
-    assert found["file"] == str(photo)
-    expected = [{"class": c, "probability": p} for c, p in list(made.classes.items())[:3]]
-    assert found["top"] == expected
-
-
 def test_names_from_standard_input_in_another_folder(run, photo, script, elsewhere):
     photo.rename(elsewhere / "photo.jpg")
     words = ("-", "--json", "--out", str(run.parents[1]), "--device", "cpu")
@@ -125,16 +99,9 @@ def test_names_from_standard_input_in_another_folder(run, photo, script, elsewhe
     assert complaint.startswith("absent.jpg cannot be read")
 
 
-def test_mistakes_are_one_sentence(run, photo, tmp_path):
-    (tmp_path / "empty").mkdir()
-    for images, fields, match in [
-        ((), {}, "there is no picture"),
-        ((tmp_path / "empty",), {}, "holds no pictures"),
-        ((photo,), {"model": "third"}, r"--model third: the run in .* has first, second tuned$"),
-        ((photo,), {"model": "elsewhere"}, "--model elsewhere"),
-    ]:
-        with pytest.raises(UserError, match=match):
-            ask(run, *images, **fields)
+def test_model_or_run_that_is_not_there_is_one_sentence(run, photo):
+    with pytest.raises(UserError, match=r"--model third: the run in .* has first, second tuned$"):
+        ask(run, photo, model="third")
     with pytest.raises(UserError, match="no run absent"):
         ask("absent", photo)
 

@@ -104,7 +104,8 @@ def test_a_network_learns_the_sample(elsewhere, tmp_path):
 
 
 def ask(trained, *images, **fields):
-    return predict.main(predict.Config(images, run=str(trained[0]), device="cpu", **fields))
+    config = predict.Config(images, run=str(trained[0]), device="cpu", **fields)
+    return list(predict.predict(config))
 
 
 def test_predict_files_a_folder_and_broken_ones(trained, script, elsewhere):
@@ -112,14 +113,30 @@ def test_predict_files_a_folder_and_broken_ones(trained, script, elsewhere):
     (elsewhere / "broken.jpg").write_bytes((sample / "dogs" / "dogs_0000.jpg").read_bytes()[:300])
     files = [str(sample / "dogs" / "dogs_0000.jpg"), "broken.jpg", "absent.png"]
     done = script("vgg_vs_resnet/predict.py", *files, str(sample / "food"), "--out", "out")
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
-    assert len(lines) == 3 + 300
-    assert lines[1].startswith("broken.jpg cannot be read as an image")
-    assert lines[2].startswith("absent.png cannot be read")
+    assert done.returncode == 1
+    lines, complaints = done.stdout.splitlines(), done.stderr.splitlines()
+    assert len(lines) == 1 + 300
+    assert len(complaints) == 2
+    assert complaints[0].startswith("broken.jpg cannot be read as an image")
+    assert complaints[1].startswith("absent.png cannot be read")
     (made,) = ask(trained, files[0])
-    assert sum(made.probabilities.values()) == pytest.approx(1, abs=1e-5)
-    assert lines[0].startswith(f"{made.label:<12} {made.probabilities[made.label]:.3f}")
+    assert sum(made.classes.values()) == pytest.approx(1, abs=1e-5)
+    width = len("vehicles")
+    cells = [f"{name:<{width}} {value:.3f}" for name, value in made.classes.items()]
+    assert lines[0] == "  ".join([*cells, files[0]])
+
+
+def test_predict_reads_names_and_writes_json(trained, script, elsewhere):
+    file = "data/sample/dogs_food_vehicles/food/food_0001.jpg"
+    words = ("-", "--json", "--out", "out", "--model", "vgg16c", "--device", "cpu")
+    done = script("vgg_vs_resnet/predict.py", *words, text=f"{file}\n")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    (made,) = ask(trained, str(elsewhere / file), model="vgg16c")
+    assert found["file"] == file
+    assert [each["class"] for each in found["top"]] == list(made.classes)
+    values = [each["probability"] for each in found["top"]]
+    assert values == pytest.approx(list(made.classes.values()), abs=1e-5)
 
 
 def test_prediction_is_what_the_test_measured(trained, elsewhere):
@@ -129,7 +146,8 @@ def test_prediction_is_what_the_test_measured(trained, elsewhere):
     folder = elsewhere / "data" / "sample" / "dogs_food_vehicles"
     made = ask(trained, *[str(folder / file) for file in test.files], model="resnet18")
     hits = [
-        p.label == found.classes[label] for p, label in zip(made, test.labels.tolist(), strict=True)
+        next(iter(each.classes)) == found.classes[label]
+        for each, label in zip(made, test.labels.tolist(), strict=True)
     ]
     results = json.loads((trained[0] / "results.json").read_text())
     assert sum(hits) / len(hits) == results["metrics"]["resnet18"]["test_accuracy"]

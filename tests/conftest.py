@@ -8,9 +8,13 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 # The models of the tests are tiny: a second thread costs more than it brings, here and in the
 # scripts that tests start. Set before torch is imported.
@@ -158,6 +162,71 @@ def bad_vectors(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, st
     if content:
         (tmp_path / "mine.txt").write_text(content)
     return str(tmp_path / "mine.txt"), message
+
+
+@pytest.fixture(scope="session")
+def parameters() -> Callable[["nn.Module"], int]:
+    """How many numbers a model learns."""
+    return lambda model: sum(p.numel() for p in model.parameters())
+
+
+@pytest.fixture(scope="session")
+def shake() -> Callable[["nn.Module"], None]:
+    """Moves BatchNorm's statistics and scales away from 0 and 1, so that a mix-up is seen."""
+    from torch import nn
+
+    def shake(model: nn.Module) -> None:
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                for values in (module.weight, module.bias, module.running_mean):
+                    nn.init.normal_(values, std=0.3)
+                nn.init.uniform_(module.running_var, 0.5, 2.0)
+
+    return shake
+
+
+@pytest.fixture(scope="session")
+def copy_in_order() -> Callable[["nn.Module", "nn.Module"], None]:
+    """Gives a model the weights of another with the same layers in the same order."""
+
+    def copy(model: "nn.Module", other: "nn.Module") -> None:
+        own, theirs = model.state_dict(), other.state_dict()
+        model.load_state_dict(dict(zip(own, theirs.values(), strict=True)))
+
+    return copy
+
+
+@pytest.fixture(scope="session")
+def unreached() -> Callable[["nn.Module", "Tensor"], set[str]]:
+    """The names of the parameters that a loss gives no gradient, or one of zeros."""
+
+    def names(model: "nn.Module", loss: "Tensor") -> set[str]:
+        loss.backward()
+        gradients = {name: p.grad for name, p in model.named_parameters()}
+        return {name for name, g in gradients.items() if g is None or not g.abs().sum() > 0}
+
+    return names
+
+
+@pytest.fixture(scope="session")
+def learn() -> Callable[..., list[float]]:
+    """Trains a model with Adam on one batch; returns the loss before each step."""
+    import torch
+
+    def learn(
+        model: "nn.Module", loss_now: Callable[[], "Tensor"], lr: float, steps: int
+    ) -> list[float]:
+        optimizer = torch.optim.Adam(model.parameters(), lr)
+        losses = []
+        for _ in range(steps):
+            loss = loss_now()
+            losses.append(loss.item())
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        return losses
+
+    return learn
 
 
 class Killed(BaseException):

@@ -32,9 +32,9 @@ def windows(count=5, length=7, inputs=13, seed=0):
 
 
 @pytest.mark.parametrize(("settings", "inputs", "count"), PARAMETERS)
-def test_parameter_counts_are_those_of_the_docstring(settings, inputs, count):
+def test_parameter_counts_are_those_of_the_docstring(settings, inputs, count, parameters):
     model = Forecaster(inputs, **settings)
-    assert sum(p.numel() for p in model.parameters()) == count
+    assert parameters(model) == count
     assert f"{count:,}" in Forecaster.__doc__
 
 
@@ -117,12 +117,11 @@ def test_relative_change_form_is_indifferent_to_the_level_it_is_told_nothing_of(
 
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: "-".join(map(str, form.values())))
-def test_gradient_reaches_every_parameter(form):
+def test_gradient_reaches_every_parameter(form, unreached):
     torch.manual_seed(0)
     model = Forecaster(20, layers=2, dropout=0.0, **form)
     nn.init.normal_(model.head.weight)  # a head at zero passes nothing on
-    model(windows(inputs=20)).square().sum().backward()
-    without = {n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()}
+    without = unreached(model, model(windows(inputs=20)).square().sum())
     # At the last step the backward direction starts from a state of zero: its recurrent weights
     # of the top layer multiply nothing, which is why `ends` exists.
     idle = {"encoder.weight_hh_l1_reverse"} if form["readout"] == "last" else set()
@@ -130,17 +129,12 @@ def test_gradient_reaches_every_parameter(form):
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "transformer"])
-def test_one_batch_overfits(cell):
+def test_one_batch_overfits(cell, learn):
     torch.manual_seed(0)
     model = Forecaster(13, cell=cell, dropout=0.0, hidden_size=32)
     given, wanted = windows(8), windows(8, length=1, seed=1)[:, 0]
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
-    for _ in range(300):
-        loss = (model(given) - wanted).square().mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    assert loss.item() < 0.01
+    losses = learn(model, lambda: (model(given) - wanted).square().mean(), 1e-2, 300)
+    assert losses[-1] < 0.01
 
 
 def test_transformer_knows_the_order_of_the_hours():

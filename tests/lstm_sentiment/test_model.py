@@ -22,11 +22,7 @@ def small(**settings):
     return SentimentLSTM(30, embedding_size=6, hidden_size=5, **settings)
 
 
-def parameters(model):
-    return sum(p.numel() for p in model.parameters())
-
-
-def test_parameter_counts():
+def test_parameter_counts(parameters):
     assert parameters(SentimentLSTM(20_000, **BASE)) == 2_382_081
     assert parameters(SentimentLSTM(20_000, **IMPROVED)) == 3_026_305
     # 4 gates of (input + hidden) weights and torch's two biases each
@@ -103,12 +99,10 @@ def test_reverse_and_its_gradient():
 
 
 @pytest.mark.parametrize("pooling", POOLINGS)
-def test_gradients_reach_every_parameter(pooling):
+def test_gradients_reach_every_parameter(pooling, unreached):
     model = small(layers=3, bidirectional=True, pooling=pooling, dropout=0.0, weight_drop=0.2,
                   embedding_dropout=0.2, region_keys=torch.arange(900))  # fmt: skip
-    model(ragged_batch(), LENGTHS).square().sum().backward()
-    for name, parameter in model.named_parameters():
-        assert parameter.grad.abs().sum() > 0, name
+    assert not unreached(model, model(ragged_batch(), LENGTHS).square().sum())
 
 
 def test_frozen_vectors_stay():
@@ -122,16 +116,13 @@ def test_frozen_vectors_stay():
     "settings",
     [BASE, IMPROVED, *({"layers": 1, "pooling": p, "bidirectional": True} for p in POOLINGS[1:])],
 )
-def test_one_batch_overfits(settings):
+def test_one_batch_overfits(settings, learn):
     model, ids = small(**settings, dropout=0.0), ragged_batch()
     labels = torch.tensor([1.0, 0, 1, 0, 1])
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.03)
-    for _ in range(60):
-        loss = F.binary_cross_entropy_with_logits(model(ids, LENGTHS), labels)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    assert loss < 0.05
+    losses = learn(
+        model, lambda: F.binary_cross_entropy_with_logits(model(ids, LENGTHS), labels), 0.03, 60
+    )
+    assert losses[-1] < 0.05
 
 
 def test_regions_number_the_pairs_of_words():

@@ -19,18 +19,6 @@ CARDINALITIES = (1, 2, 4, 8, 16, 32)
 RESNEXT50 = {"depths": (3, 4, 6, 3), "stem": "imagenet"}
 
 
-def parameters(model):
-    return sum(p.numel() for p in model.parameters())
-
-
-def shake(model):
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            for values in (module.weight, module.bias, module.running_mean):
-                nn.init.normal_(values, std=0.3)
-            nn.init.uniform_(module.running_var, 0.5, 2.0)
-
-
 def same_weights(grouped, split, width):
     """Cut the grouped block's weights into the paths of the other form."""
     with torch.no_grad():
@@ -49,7 +37,7 @@ def same_weights(grouped, split, width):
 
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize(("channels", "stride"), [(16, 1), (16, 2), (8, 1)])
-def test_grouped_form_equals_split_transform_merge(channels, stride, training):
+def test_grouped_form_equals_split_transform_merge(channels, stride, training, shake):
     torch.manual_seed(0)
     cardinality, width = 4, 3
     grouped = ResNeXtBlock(channels, 16, cardinality, width, stride).double()
@@ -67,7 +55,7 @@ def test_grouped_form_equals_split_transform_merge(channels, stride, training):
     assert torch.allclose(*gradients, rtol=1e-8, atol=1e-8)
 
 
-def test_parameters_are_the_papers():
+def test_parameters_are_the_papers(parameters):
     with torch.device("meta"):
         assert parameters(ResNeXt(1000, **RESNEXT50)) == 25_028_904
         assert parameters(ResNeXt(10, cardinality=8, width=64)) == 34_426_698  # table 7: 34.4 M
@@ -75,14 +63,12 @@ def test_parameters_are_the_papers():
         assert round(parameters(ResNeXt(10, cardinality=16, width=64)) / 1e5) == 682  # 68.1 M
 
 
-def test_resnext50_equals_torchvision():
+def test_resnext50_equals_torchvision(shake, copy_in_order):
     torch.manual_seed(0)
     theirs = torchvision.models.resnext50_32x4d()
     shake(theirs)
     ours = ResNeXt(1000, **RESNEXT50)
-    own, other = ours.state_dict(), theirs.state_dict()
-    assert len(own) == len(other)
-    ours.load_state_dict(dict(zip(own, other.values(), strict=True)))
+    copy_in_order(ours, theirs)
     images = torch.randn(1, 3, 64, 64)
     assert torch.allclose(ours.eval()(images), theirs.eval()(images), rtol=1e-3, atol=1e-3)
 
@@ -96,7 +82,7 @@ def test_equal_widths_are_those_of_table_2():
 
 
 @pytest.mark.parametrize(("classes", "form"), [(1000, RESNEXT50), (3, {})], ids=["50", "29"])
-def test_models_of_equal_complexity_have_equal_parameters(classes, form):
+def test_models_of_equal_complexity_have_equal_parameters(classes, form, parameters):
     with torch.device("meta"):
         plain = parameters(ResNeXt(classes, cardinality=1, width=64, **form))
         for cardinality in CARDINALITIES:
@@ -115,16 +101,10 @@ def test_depth_is_29():
     assert shortcuts == 2 * 9 + 3
 
 
-def test_gradient_reaches_every_parameter_and_one_batch_is_learnt():
+def test_gradient_reaches_every_parameter_and_one_batch_is_learnt(unreached, learn):
     torch.manual_seed(0)
     model = ResNeXt(3, channels=8, cardinality=4, width=2)
     images, labels = torch.randn(12, 3, 32, 32), torch.arange(12) % 3
-    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
-    for step in range(30):
-        loss = F.cross_entropy(model(images), labels)
-        optimizer.zero_grad()
-        loss.backward()
-        if step == 0:
-            assert all(p.grad.abs().sum() > 0 for p in model.parameters())
-        optimizer.step()
-    assert loss.item() < 0.1
+    assert not unreached(model, F.cross_entropy(model(images), labels))
+    losses = learn(model, lambda: F.cross_entropy(model(images), labels), 3e-3, 30)
+    assert losses[-1] < 0.1

@@ -40,9 +40,9 @@ def test_names():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_parameters_and_stages(name):
+def test_parameters_and_stages(name, parameters):
     model = Classifier(name, 1000)
-    assert sum(p.numel() for p in model.parameters()) == COUNTS[name]
+    assert parameters(model) == COUNTS[name]
     body = [p for stage in model.stages() for p in stage.parameters()]
     assert [id(p) for p in body] == [id(p) for p in model.network.parameters()]
     assert 4 <= len(model.stages()) <= 8
@@ -163,21 +163,16 @@ def test_freezing_can_be_undone():
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v3_large", "efficientnet_lite0"])
-def test_one_batch_is_learnt(name):
+def test_one_batch_is_learnt(name, learn):
     torch.manual_seed(0)
     model = Classifier(name, 4, dropout=0)
     for module in model.modules():  # all of the network, every time
         if type(module).__name__ == "StochasticDepth":
             module.p = 0.0
     labels = torch.arange(8) % 4
-    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
-    for _ in range(8):
-        loss = F.cross_entropy(model(images(8)), labels)
-        optimizer.zero_grad()
-        loss.backward()
-        assert all(p.grad is not None for p in model.parameters())
-        optimizer.step()
-    assert loss < 0.3
+    losses = learn(model, lambda: F.cross_entropy(model(images(8)), labels), 1e-3, 8)
+    assert all(p.grad is not None for p in model.parameters())
+    assert losses[-1] < 0.3
 
 
 def test_dropout_lies_before_the_head():

@@ -9,26 +9,6 @@ from torch.nn import functional as F
 from vgg_vs_resnet.model import VGG16C, ResNet18
 
 
-def parameters(model):
-    return sum(p.numel() for p in model.parameters())
-
-
-def copy_in_order(model, other):
-    """Both register the same layers in the same order, under other names."""
-    own, theirs = model.state_dict(), other.state_dict()
-    assert len(own) == len(theirs)
-    model.load_state_dict(dict(zip(own, theirs.values(), strict=True)))
-
-
-def shake(model):
-    """Statistics and scales of BatchNorm away from 0 and 1, so that a mix-up is seen."""
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            for values in (module.weight, module.bias, module.running_mean):
-                nn.init.normal_(values, std=0.3)
-            nn.init.uniform_(module.running_var, 0.5, 2.0)
-
-
 def small(name):
     models = {
         "vgg": lambda: VGG16C(3, 32, width=4, hidden=32, dropout=0.0),
@@ -44,7 +24,7 @@ def small(name):
 NAMES = ("vgg", "vgg with BatchNorm", "resnet18, ImageNet stem", "resnet18, small stem")
 
 
-def test_parameters_are_the_papers():
+def test_parameters_are_the_papers(parameters):
     with torch.device("meta"):
         assert parameters(VGG16C(1000)) == 133_638_952  # table 2: 134 million
         assert parameters(ResNet18(1000)) == 11_689_512
@@ -52,7 +32,7 @@ def test_parameters_are_the_papers():
         assert parameters(ResNet18(3, "small")) == 11_170_371
 
 
-def test_configuration_c():
+def test_configuration_c(parameters):
     """Thirteen convolutions, of which the third in blocks 3, 4 and 5 is 1 x 1; no biases lost."""
     kinds = [m for m in VGG16C(3, 32, width=4, hidden=8).features if not isinstance(m, nn.ReLU)]
     words = [m.kernel_size[0] if isinstance(m, nn.Conv2d) else "pool" for m in kinds]
@@ -63,7 +43,7 @@ def test_configuration_c():
     assert d - 133_638_952 == 8 * (256 * 256 + 2 * 512 * 512)
 
 
-def test_vgg_equals_torchvision_where_they_agree():
+def test_vgg_equals_torchvision_where_they_agree(copy_in_order):
     """Blocks 1 and 2 are those of torchvision's VGG-16 (configuration D)."""
     ours = VGG16C(5, 32, hidden=8).eval()
     theirs = torchvision.models.vgg.make_layers([64, 64, "M", 128, 128, "M"]).eval()
@@ -72,7 +52,7 @@ def test_vgg_equals_torchvision_where_they_agree():
     assert torch.allclose(ours.features[:10](images), theirs(images), atol=1e-5)
 
 
-def test_resnet18_equals_torchvision():
+def test_resnet18_equals_torchvision(shake, copy_in_order):
     torch.manual_seed(0)
     theirs = torchvision.models.resnet18()
     shake(theirs)
@@ -94,24 +74,18 @@ def test_small_stem_keeps_the_resolution():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_gradient_reaches_every_parameter(name):
+def test_gradient_reaches_every_parameter(name, unreached):
     torch.manual_seed(0)
     model = small(name)
-    F.cross_entropy(model(torch.randn(8, 3, 32, 32)), torch.arange(8) % 3).backward()
-    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
+    loss = F.cross_entropy(model(torch.randn(8, 3, 32, 32)), torch.arange(8) % 3)
+    assert not unreached(model, loss)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_one_batch_is_learnt_by_heart(name):
+def test_one_batch_is_learnt_by_heart(name, learn):
     torch.manual_seed(0)
     model = small(name)
     images, labels = torch.randn(12, 3, 32, 32), torch.arange(12) % 3
-    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
-    first = F.cross_entropy(model(images), labels).item()
-    assert abs(first - 1.1) < 1.2  # near ln 3: the initialisation neither dies nor explodes
-    for _ in range(60):
-        loss = F.cross_entropy(model(images), labels)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    assert loss.item() < 0.1
+    losses = learn(model, lambda: F.cross_entropy(model(images), labels), 3e-3, 60)
+    assert abs(losses[0] - 1.1) < 1.2  # near ln 3: the initialisation neither dies nor explodes
+    assert losses[-1] < 0.1

@@ -37,9 +37,10 @@ class Progress:
         scheduler: LambdaLR | ReduceLROnPlateau,
         config: Settings,
         run: Run,
+        rate: str,
     ):
         self.model, self.optimizer, self.scheduler = model, optimizer, scheduler
-        self.config, self.run = config, run
+        self.config, self.run, self.rate = config, run, rate
         self.averaged = None
         if config.ema_decay:
             self.averaged = AveragedModel(model, multi_avg_fn=self.average, use_buffers=True)

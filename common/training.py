@@ -15,7 +15,7 @@ from typing import Any
 
 from common import device, distributed
 from common.batches import Loader
-from common.config import Settings
+from common.config import Settings, flag
 from common.errors import UserError
 from common.metrics import Sums
 from common.progress import History, Progress
@@ -70,6 +70,7 @@ def fit(
     *,
     monitor: str = "val_loss",
     mode: str = "min",
+    rate: str = "lr",
 ) -> History:
     """Train; end with the best weights by `monitor` in the model (the last without validation).
 
@@ -82,6 +83,7 @@ def fit(
         step: see the module's docstring; runs under autocast.
         monitor: the column that chooses the best epoch.
         mode: whether that column is best at its "min" or its "max".
+        rate: the setting that holds this model's learning rate, for the message on a lost one.
 
     Raises:
         UserError: the loss became NaN or infinite, or a checkpoint does not fit.
@@ -90,7 +92,7 @@ def fit(
     run.stop.raise_if_stopped()
     steps = min(len(train_loader), config.limit_batches or len(train_loader))
     scheduler = make_scheduler(optimizer, config, steps, mode)
-    progress = Progress(model, optimizer, scheduler, config, run)
+    progress = Progress(model, optimizer, scheduler, config, run, rate)
     progress.restore()
     if config.compile:
         model.compile()
@@ -174,10 +176,11 @@ def train_step(
 def check_finite(loss: Tensor, number: int, progress: Progress) -> None:
     """Raise UserError if the loss is NaN or infinite: the last checkpoint holds good weights."""
     if not math.isfinite(loss.item()):
-        rate = progress.optimizer.param_groups[0]["lr"]
+        lr = progress.optimizer.param_groups[0]["lr"]
         raise UserError(
             f"the loss is {loss.item()} at step {number} (epoch {progress.epoch + 1}, learning "
-            f"rate {rate:.3g}): lower --lr, set --clip-norm 1, or lengthen --warmup-epochs"
+            f"rate {lr:.3g}): lower --{flag(progress.rate)}, set --clip-norm 1, or lengthen "
+            "--warmup-epochs"
         )
 
 

@@ -94,9 +94,9 @@ def candidates(config: Config, classes: int) -> dict[str, Candidate]:
         chosen = [candidate(name, classes, config) for name in config.models]
     elif config.study == "rate":
         chosen = [
-            replace(candidate(name, classes, config), name=f"{name} rate {rate:g}", lr=rate)
-            for name in config.models
-            for rate in config.rates
+            replace(each, name=f"{each.name} rate {lr:g}", lr=lr, rate="rates")
+            for each in (candidate(name, classes, config) for name in config.models)
+            for lr in config.rates
         ]
     else:
         like = (config.cardinality, config.path_width)

@@ -153,11 +153,11 @@ def compare(task: Task, name: Name) -> list[Outcome]:
             variant, model = Variant(name, "finetune", per_class), copy.deepcopy(probed.model)
             model.fixed_statistics = config.fixed_statistics
             model.freeze(config.freeze)
-            rates = (config.lr, config.layer_decay)
+            rates = ("lr", config.layer_decay)
             outcomes.append(run_network(task, variant, model, phrase, images, *rates))
         if "scratch" in config.modes:
             variant, model = Variant(name, "scratch", per_class), task.new(name).to(run.device)
-            rates = (config.scratch_lr, 1.0)
+            rates = ("scratch_lr", 1.0)
             outcomes.append(run_network(task, variant, model, "from scratch", images, *rates))
     return outcomes
 
@@ -206,11 +206,12 @@ def run_network(
     model: Classifier,
     phrase: str,
     images: Images,
-    lr: float,
+    rate: str,
     layer_decay: float,
 ) -> Outcome:
-    """Train all stages of the network that are not frozen."""
+    """Train all stages of the network that are not frozen, at the setting `rate` and below."""
     config, run, splits = task.config, task.run, task.found.splits
+    lr = getattr(config, rate)
     part = task.begin(variant, model, phrase)
     normalise = inputs.normaliser(model.preprocessing, run.device)
     optimizer = tuning.make_optimizer(model, lr, layer_decay, config.weight_decay)
@@ -225,6 +226,7 @@ def run_network(
         part,
         monitor="val_accuracy",
         mode="max",
+        rate=rate,
     )
     warm = history.rows[1:] or history.rows  # the first epoch also warms up and compiles
     figures = {

@@ -174,6 +174,7 @@ def train(
         torch.optim.Adam(heads.parameters(), lr=config.probe_lr),
         settings,
         run,
+        rate="probe_lr",
     )
     with torch.no_grad():
         logits = heads(standard["val"])  # (pictures, strengths, classes)

@@ -34,18 +34,19 @@ LONG_HOURS = 2
 
 @dataclass(frozen=True)
 class Candidate:
-    """A model to be trained: how it is made, and its highest learning rate."""
+    """A model to be trained: how it is made, its highest learning rate, the setting of that."""
 
     name: str
     make: Callable[[], nn.Module]
     lr: float
+    rate: str = "lr"
 
 
 def candidate(name: Name, classes: int, config: ImageSettings) -> Candidate:
     """One of vgg_vs_resnet's models and its learning rate."""
     chosen = config.chosen(SETTINGS)
-    lr = config.vgg_lr if name == "vgg16c" else config.lr
-    return Candidate(name, partial(make, name, classes, **chosen), lr)
+    rate = "vgg_lr" if name == "vgg16c" else "lr"
+    return Candidate(name, partial(make, name, classes, **chosen), getattr(config, rate), rate)
 
 
 @dataclass
@@ -136,7 +137,7 @@ def train(
     optimizer = make_optimizer(model, candidate.lr, config)
     history = training.fit(
         model, loaders["train"], loaders["val"], step, optimizer, config, part,
-        monitor="val_accuracy", mode="max",
+        monitor="val_accuracy", mode="max", rate=candidate.rate,
     )  # fmt: skip
     if min(row["train_loss"] for row in history.rows) > 0.98 * math.log(len(found.classes)):
         run.print(

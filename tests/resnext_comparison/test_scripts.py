@@ -3,7 +3,7 @@
 import json
 
 from common import config as settings
-from common.errors import SettingError
+from common.errors import SettingError, UserError
 
 import pytest
 import torch
@@ -23,7 +23,8 @@ def trained(train_once):
 
 
 def study(elsewhere, tmp_path, **fields):
-    config = train.Config(**SMALL, data_dir=str(elsewhere / "data"), out=str(tmp_path), **fields)
+    places = {"data_dir": str(elsewhere / "data"), "out": str(tmp_path)}
+    config = train.Config(**{**SMALL, **places, **fields})
     results = train.main(config)
     (folder,) = (tmp_path / "resnext_comparison").iterdir()
     return results, folder
@@ -59,6 +60,11 @@ def test_rate_study_never_looks_at_the_test_split(trained, elsewhere, tmp_path):
     rows = [(folder / name / "metrics.csv").read_text().split() for name in results["models"]]
     rates = [float(row[1].split(",")[row[0].split(",").index("lr")]) for row in rows]
     assert rates == pytest.approx([0.01, 0.1])
+
+
+def test_a_lost_loss_names_the_flag_of_the_studys_rates(trained, elsewhere, tmp_path):
+    with pytest.raises(UserError, match=r"the loss is .* lower --rates, "):
+        study(elsewhere, tmp_path, study="rate", models=("vgg16c",), rates=(1e30,), study_epochs=2)
 
 
 def figures(results):

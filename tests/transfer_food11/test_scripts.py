@@ -4,6 +4,7 @@ import json
 import shutil
 
 from common import config as settings
+from common.errors import UserError
 
 import pytest
 import torch
@@ -81,6 +82,17 @@ def test_resumed_in_the_middle_ends_the_same(trained, elsewhere, tmp_path, asser
     arguments = ["--resume", str(folder), "--data-dir", str(elsewhere / "data")]
     train.main(settings.parse(train.Config, arguments))
     assert_same_run(trained[0], folder)
+
+
+@pytest.mark.parametrize(("mode", "rate"), [("scratch", "scratch_lr"), ("probe", "probe_lr")])
+def test_a_lost_loss_names_the_flag_of_the_ways_rate(trained, elsewhere, tmp_path, mode, rate):
+    config = train.Config(
+        **{**SMALL, "modes": (mode,), rate: 1e30},
+        data_dir=str(elsewhere / "data"),
+        out=str(tmp_path),
+    )
+    with pytest.raises(UserError, match=f"the loss is .* lower --{settings.flag(rate)}, "):
+        train.main(config)
 
 
 def test_prediction_is_what_the_test_measured(trained, elsewhere):

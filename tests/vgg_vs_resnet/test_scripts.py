@@ -103,6 +103,16 @@ def test_a_network_learns_the_sample(elsewhere, tmp_path):
     assert 0.5 < figures["val_accuracy"] < 1
 
 
+@pytest.mark.parametrize(("model", "rate"), [("vgg16c", "vgg_lr"), ("resnet18", "lr")])
+def test_a_lost_loss_names_the_flag_of_the_models_rate(elsewhere, tmp_path, model, rate):
+    changes = {"models": (model,), "warmup_epochs": 0.0, rate: 1e30}
+    config = train.Config(
+        **{**SMALL, **changes}, data_dir=str(elsewhere / "data"), out=str(tmp_path)
+    )
+    with pytest.raises(UserError, match=f"the loss is .* lower --{settings.flag(rate)}, "):
+        train.main(config)
+
+
 def ask(trained, *images, **fields):
     config = predict.Config(images, run=str(trained[0]), device="cpu", **fields)
     return list(predict.predict(config))

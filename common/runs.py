@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from common import checkpoints, device, distributed, report
 from common.config import ROOT, Settings
 from common.errors import SettingError, UserError
+from common.locks import hold
 from common.signals import Stop
 
 import torch
+from filelock import BaseFileLock
 from torch import nn
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ class Run:
         self.project, self.config, self.folder, self.device = project, config, folder, place
         self.is_main = distributed.is_main()
         self.stop = Stop()
+        self.lock: BaseFileLock | None = None  # of the folder, as long as this object lives
         self.source: Source | None = None
         self.counts: dict[str, int] = {}
         self.models: dict[str, dict[str, int]] = {}
@@ -174,7 +177,7 @@ def start(project: str, config: Settings) -> Run:
 
     Raises:
         SettingError: no such device.
-        UserError: the folder cannot be written.
+        UserError: the folder cannot be written, or another process is training this run.
     """
     place = device.choose(config.device)
     distributed.start(place)
@@ -182,7 +185,8 @@ def start(project: str, config: Settings) -> Run:
     device.seed_everything(config.seed)
     run = Run(project, config, folder, place)
     if run.is_main:
-        checkpoints.remove_leftovers(folder)
+        run.lock = hold(folder)
+        checkpoints.remove_leftovers(folder)  # the lock proves that nobody is writing them
         text = json.dumps(dataclasses.asdict(config), indent=1)
         checkpoints.write_text(folder / "config.json", text + "\n")
     run.print(f"{project} on {device.describe(place)}, torch {torch.__version__}")

@@ -1,12 +1,13 @@
 """The folder of a run: never overwritten, resumable by name, SAMPLE said everywhere."""
 
 import csv
+import errno
 import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from common import plots, report, runs
+from common import locks, plots, report, runs
 from common.config import Settings, parse
 from common.downloads import Source
 from common.errors import SettingError, UserError
@@ -87,6 +88,23 @@ def test_an_unwritable_folder_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="choose another folder with --out"):
         runs.start("project", Settings(out=str(tmp_path / "file"), device="cpu"))
+
+
+def test_the_process_of_a_failed_training_may_go_on_with_it(tmp_path):
+    project = Path(__file__).parent.name
+    failed = runs.start(project, Config(out=str(tmp_path), device="cpu"))
+    again = runs.start(project, parse(Config, ["--out", str(tmp_path), "--resume"]))
+    assert again.folder == failed.folder
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOLCK, "no locks"), NotImplementedError()])
+def test_a_file_system_without_locks_is_no_hindrance(tmp_path, monkeypatch, error):
+    def refuse(*_, **__):
+        raise error
+
+    monkeypatch.setattr(locks.FileLock, "acquire", refuse)
+    run = runs.start("project", Settings(out=str(tmp_path), device="cpu"))
+    assert (run.folder / "config.json").exists()
 
 
 def test_variants_stand_in_rows_of_their_own():

@@ -104,6 +104,24 @@ def test_signals_save_and_stop(tmp_path, number, code):
     assert_same(the_run(tmp_path / "whole"), folder)
 
 
+def test_one_process_at_a_time_trains_a_run(tmp_path):
+    out = tmp_path / "runs"
+    first = start(out, "--epochs", "1", "--step-seconds", "0.2")
+    while not list(out.glob("*/*/config.json")):
+        assert first.poll() is None
+        time.sleep(0.05)
+    first.send_signal(signal.SIGSTOP)  # so that it lasts
+    folder = the_run(out)
+    began = (folder / "config.json").stat().st_mtime_ns
+    message = finish(start(out, "--resume"), 1)
+    assert f"error: {folder} is being trained by another process: wait" in message
+    assert (folder / "config.json").stat().st_mtime_ns == began
+    first.kill()  # which frees the run
+    first.communicate()
+    finish(start(out, "--resume"))
+    assert (folder / "results.json").exists()
+
+
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
 
 

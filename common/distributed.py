@@ -5,10 +5,16 @@ the environment. Every copy runs the same code; sums are added up over all, one 
 """
 
 import os
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+from common.errors import UserError
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+
+T = TypeVar("T")
 
 
 def rank() -> int:
@@ -64,6 +70,33 @@ def share(value: object) -> object:
     box = [value]
     dist.broadcast_object_list(box)
     return box[0]
+
+
+def in_main(task: Callable[[], T]) -> T:
+    """What `task` returns in the main process, in every process; the others do not run it.
+
+    Raises:
+        UserError: that of the main process, in every process.
+    """
+    if world_size() == 1:
+        return task()
+    result = error = None
+    if is_main():
+        try:
+            result = task()
+        except UserError as problem:
+            error = problem
+    result, error = share((result, error))
+    if error:
+        raise error
+    return result
+
+
+def copy_main(tensors: Iterable[Tensor]) -> None:
+    """Overwrite the tensors of every process with the main one's."""
+    if world_size() > 1:
+        for tensor in tensors:
+            dist.broadcast(tensor, src=0)
 
 
 def wrap(model: nn.Module, device: torch.device) -> nn.Module:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from common.archives import BadArchiveError, unpack
-from common.distributed import is_main, share, world_size
+from common.distributed import in_main, is_main
 from common.errors import UserError
 from common.fetching import fetch, file_digest
 from common.locks import alone
@@ -73,18 +73,8 @@ def obtain(dataset: DataSet, data_mode: str, data_dir: str) -> Source:
         UserError: `real` cannot be had (says what is missing, what was tried, what to put where),
             or a folder that must be written cannot be.
     """
-    if world_size() == 1:
-        return _obtain(dataset, data_mode, data_dir)
-    source = error = None
-    if is_main():
-        try:
-            source = _obtain(dataset, data_mode, data_dir)
-        except UserError as problem:
-            error = problem
-    kind, error = share((source and source.kind, error))
-    if error:
-        raise error
-    return source or _obtain(dataset, kind, data_dir)
+    source = in_main(lambda: _obtain(dataset, data_mode, data_dir))
+    return source if is_main() else _obtain(dataset, source.kind, data_dir)
 
 
 def _obtain(dataset: DataSet, data_mode: str, data_dir: str) -> Source:

@@ -101,6 +101,8 @@ def fit(
         while progress.wants_more():
             if not train_epoch(wrapped, train_loader, steps, step, progress):
                 break
+            # BatchNorm's statistics are of a process's own part of the batches.
+            distributed.copy_main(progress.evaluated().buffers())
             scores = {}
             if val_loader is not None:
                 scores = evaluate(progress.evaluated(), val_loader, step, config.precision)

@@ -83,7 +83,8 @@ def locate(choice: str, data_dir: str = "") -> Path | None:
     except UserError as error:
         if choice == "glove":
             raise
-        print(f"No pretrained vectors, so the embeddings are learnt from nothing: {error}")
+        if is_main():
+            print(f"No pretrained vectors, so the embeddings are learnt from nothing: {error}")
         return None
 
 

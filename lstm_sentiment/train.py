@@ -137,7 +137,8 @@ def main(config: Config) -> dict[str, Any]:
     found = reviews.find_vectors(config.vectors, config.data_dir, config.seed)
     inspection.describe(run, reviews, found, config.batch_size)
     state = reviews.vocabulary.state()
-    checkpoints.write_text(run.folder / "vocabulary.json", json.dumps(state))
+    if run.is_main:
+        checkpoints.write_text(run.folder / "vocabulary.json", json.dumps(state))
 
     models, histories = [], []
     for seed, part in ensemble.members(run, config.members):

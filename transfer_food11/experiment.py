@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common import checkpoints, device, metrics, training
+from common import checkpoints, device, distributed, metrics, training
 from common.images import Images
 from common.runs import Run
 
@@ -134,9 +134,13 @@ def compare(task: Task, name: Name) -> list[Outcome]:
     config, run, found = task.config, task.run, task.found
     outcomes = []
     published = task.new(name)
-    phrase = weights.load(published, config.weights, config.data_dir)
+    phrase, strides = distributed.in_main(
+        lambda: (weights.load(published, config.weights, config.data_dir), published.stride_in)
+    )
     run.print(f"\n{name}: {phrase}")
+    published.place_strides(strides)
     published.to(run.device)
+    distributed.copy_main(published.state_dict().values())
     train = found.splits["train"]
     features = {}
     if set(config.modes) != {"scratch"}:

@@ -131,7 +131,8 @@ def make_step(strengths: Tensor, class_weights: Tensor | None) -> training.Step:
         each = labels[:, None].expand(-1, len(strengths))
         loss = F.cross_entropy(logits.transpose(1, 2), each, class_weights)
         if model.training:
-            squares = model.weight.square().sum((1, 2))
+            weight, _ = model.parameters()  # DistributedDataParallel hides the attributes
+            squares = weight.square().sum((1, 2))
             loss = loss + (strengths * squares).mean() / 2
         hits = (logits.argmax(2) == each).float().mean(1).sum()
         return loss, len(labels), {"accuracy": hits}

@@ -146,7 +146,8 @@ def main(config: Config) -> dict[str, Any]:
     found = news.find_vectors(config.vectors, config.data_dir, config.seed)
     inspection.describe(run, news, found, config.batch_size)
     state = {"classes": list(news.classes), **news.vocabulary.state()}
-    checkpoints.write_text(run.folder / "vocabulary.json", json.dumps(state))
+    if run.is_main:
+        checkpoints.write_text(run.folder / "vocabulary.json", json.dumps(state))
 
     models, histories = [], []
     for seed, part in ensemble.members(run, config.members):

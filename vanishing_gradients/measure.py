@@ -95,7 +95,8 @@ class Recorder:
     """Gradient norms by layer of every n-th training step, kept in a file of the run's part.
 
     The file is whole after each measured step, so that a resumed training goes on with it: steps
-    after its last checkpoint are trained, and measured, again.
+    after its last checkpoint are trained, and measured, again. In a torchrun job each process
+    measures its own share of a batch, and the main one's norms are kept.
     """
 
     def __init__(self, model: VGGDeep, every: int, folder: Path):
@@ -120,7 +121,8 @@ class Recorder:
         if self.step is None:
             return
         self.present[layer] = norm(gradient)
-        if len(self.present) == self.layers and distributed.is_main():
+        if len(self.present) == self.layers:
             row = torch.stack([self.present[layer] for layer in range(self.layers)])
             self.norms[self.step] = row.tolist()
-            checkpoints.save(self.path, {"norms": self.norms})
+            if distributed.is_main():
+                checkpoints.save(self.path, {"norms": self.norms})

@@ -11,6 +11,7 @@ import shutil
 import zipfile
 from pathlib import Path
 
+from common import distributed
 from common.cache import fingerprint
 from common.downloads import DataSet, RemoteFile, Source, data_root, obtain
 from common.errors import UserError
@@ -133,7 +134,8 @@ def find(data: str, data_dir: str) -> Source:
     """The three-class set: as it lies there, else built from Tiny ImageNet, else the sample."""
     dataset = DATASET
     folder = data_root(data_dir) / dataset.folder
-    if data != "sample" and not folder.exists():
+    # One answer in all of a job's processes: another may be building the folder by now.
+    if data != "sample" and not distributed.share(folder.exists()):
         try:
             build(obtain(TINY_IMAGENET, "real", data_dir).folder / ARCHIVE, folder)
         except UserError as error:

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from common.downloads import DataSet, RemoteFile, data_root, obtain
+from common.downloads import DataSet, RemoteFile, Source, data_root, obtain
 from common.errors import UserError
 
 import pytest
@@ -166,18 +166,19 @@ def test_the_others_of_a_job_take_what_the_first_took(online, tmp_path, monkeypa
     """Whatever the network does meanwhile: here it would give them the real set."""
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setattr("common.downloads.share", lambda _: (kind, None))
+    taken = Source("set", kind, tmp_path)
+    monkeypatch.setattr("common.distributed.share", lambda _: (taken, None))
     assert obtain(online, "auto", str(tmp_path)).kind == kind
 
 
 def test_the_others_of_a_job_end_with_the_firsts_error(online, tmp_path, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     shared = []
-    monkeypatch.setattr("common.downloads.share", lambda value: shared.append(value) or value)
+    monkeypatch.setattr("common.distributed.share", lambda value: shared.append(value) or value)
     with pytest.raises(UserError, match="does not hold it"):
         obtain(replace(online, needs=("z",)), "real", str(tmp_path))
     monkeypatch.setenv("RANK", "1")
-    monkeypatch.setattr("common.downloads.share", lambda _: shared[0])
+    monkeypatch.setattr("common.distributed.share", lambda _: shared[0])
     with pytest.raises(UserError, match="does not hold it"):
         obtain(online, "real", str(tmp_path))
 

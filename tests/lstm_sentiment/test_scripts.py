@@ -175,22 +175,6 @@ def test_killed_run_ends_as_if_never_stopped(settings, steps, tmp_path, assert_s
     assert_same_run(the_run(tmp_path / "out"), folder)
 
 
-def test_two_processes_equal_one(script, settings, tmp_path, assert_same_course):
-    still = ["--dropout", "0", "--embedding-dropout", "0", "--word-dropout", "0"]
-    one = settings(*still)
-    alone = train.main(one)["metrics"]
-    words = [*SMALL, "--baselines", "false", "--epochs", "2", "--limit-batches", "4", *still]
-    words += ["--data-dir", one.data_dir, "--out", str(tmp_path / "two")]
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    done = script("lstm_sentiment/train.py", *words, launcher=launcher)
-    assert done.returncode == 0, done.stderr
-    folder = the_run(tmp_path / "two")
-    together = json.loads((folder / "results.json").read_text())["metrics"]
-    for name in ("val_accuracy", "test_accuracy", "roc_auc", "calibration_error"):
-        assert together[name] == pytest.approx(alone[name], abs=1e-3), name
-    assert_same_course(folder, the_run(tmp_path / "out"))
-
-
 def test_members_are_averaged_and_the_first_is_what_one_alone_would_be(settings, tmp_path):
     single = train.main(settings("--out", str(tmp_path / "single")))["metrics"]
     assert single["single_test_accuracy"] == single["test_accuracy"]

@@ -184,22 +184,6 @@ def test_killed_run_ends_as_if_never_stopped(settings_of, steps, tmp_path, asser
     assert_same_run(the_run(tmp_path / "out"), folder)
 
 
-def test_two_processes_equal_one(script, settings_of, tmp_path, assert_same_course):
-    still = ["--dropout", "0", "--word-dropout", "0", "--members", "1"]
-    one = settings_of(*still)
-    alone = train.main(one)["metrics"]
-    words = [*SMALL, "--data", "sample", "--epochs", "2", "--limit-batches", "4", *still]
-    words += ["--data-dir", one.data_dir, "--out", str(tmp_path / "two")]
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    done = script("transformer_textcls/train.py", *words, launcher=launcher)
-    assert done.returncode == 0, done.stderr
-    folder = the_run(tmp_path / "two")
-    together = json.loads((folder / "results.json").read_text())["metrics"]
-    for name in ("val_accuracy", "test_accuracy", "macro_f1"):
-        assert together[name] == pytest.approx(alone[name], abs=5e-3), name
-    assert_same_course(folder, the_run(tmp_path / "out"))
-
-
 def test_subword_run_with_projected_vectors(trained, elsewhere, tmp_path):
     pytest.importorskip("tokenizers", reason="the optional library tokenizers is missing")
     vectors = tmp_path / "small.txt"

@@ -188,7 +188,7 @@ def filled(text: str) -> str:
 
 def readmes() -> list[Path]:
     """The READMEs of the house and of its projects."""
-    return sorted([ROOT / "README.md", *ROOT.glob("*/README.md")])
+    return sorted([ROOT / "README.md", *ROOT.glob("[!.]*/README.md")])
 
 
 def write_tables() -> None:

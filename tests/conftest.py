@@ -1,11 +1,10 @@
 """What every test shares: the repository, the real data, and scripts started as a user does."""
 
-import csv
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,18 +53,16 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def script(elsewhere: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Starts a script as a user does: script("lstm_airquality/train.py", "--epochs", "2", lr=0.1).
 
-    Settings by name become flags. `text` is its standard input, `launcher` what stands between
-    python and the script.
+    Settings by name become flags. `text` is its standard input.
     """
 
     def run(
         path: str,
         *arguments: str,
         text: str | bytes = b"",
-        launcher: Sequence[str] = (),
         **settings: object,
     ) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, *launcher, str(ROOT / path), *arguments, *flags(settings)]
+        command = [sys.executable, str(ROOT / path), *arguments, *flags(settings)]
         given = text.encode() if isinstance(text, str) else text
         done = subprocess.run(
             command, cwd=elsewhere, input=given, capture_output=True, timeout=600, check=False
@@ -129,23 +126,6 @@ def assert_same_figures(figures: dict[str, object], others: dict[str, object]) -
             assert_same_figures(figures[name], others[name])
         else:
             assert figures[name] == others[name], name
-
-
-@pytest.fixture(scope="session")
-def assert_same_course() -> Callable[[Path, Path], None]:
-    """Checks that two runs have the same losses and accuracies by epoch, to rounding."""
-
-    def check(run: Path, other: Path) -> None:
-        tables = []
-        for each in (run, other):
-            with (each / "metrics.csv").open(encoding="utf-8", newline="") as file:
-                tables.append(list(csv.DictReader(file)))
-        assert tables[0]
-        for own, its in zip(*tables, strict=True):
-            for name in ("train_loss", "train_accuracy", "val_loss", "val_accuracy"):
-                assert float(own[name]) == pytest.approx(float(its[name]), rel=1e-4), name
-
-    return check
 
 
 BAD_VECTORS = {

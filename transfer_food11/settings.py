@@ -23,17 +23,17 @@ class Config(Settings):
     weights: str = "auto"  # published weights: auto, none, or a file for a single model
 
     # Training of whole networks
-    epochs: int = 2  # passes over the training split
+    epochs: int = 4  # passes over the training split
     batch_size: int = 32  # images a step, over all processes
-    lr: float = 2e-5  # learning rate of fine-tuning, at its highest, of the head
+    lr: float = 4e-3  # learning rate of fine-tuning, at its highest, of the head
     layer_decay: float = 0.75  # by which the rate falls from each stage to the one before it
-    scratch_lr: float = 1e-3  # learning rate, at its highest, from scratch, of all stages
+    scratch_lr: float = 0.05  # learning rate, at its highest, from scratch, of all stages
     schedule: Literal["constant", "cosine", "plateau"] = "cosine"  # course of the learning rate
     warmup_epochs: float = 0.5  # epochs over which the learning rate rises from zero
-    weight_decay: float = 0.05  # on weight matrices only; never on biases and norms
+    weight_decay: float = 1e-4  # on weight matrices only; never on biases and norms
     clip_norm: float = 1.0  # largest gradient norm; 0 = no clipping
     ema_decay: float = 0.99  # averaged weights: decay a step; 0 = no averaging
-    label_smoothing: float = 0.0  # share of each target spread over all classes
+    label_smoothing: float = 0.1  # share of each target spread over all classes
     class_weights: bool = False  # every class weighs the same in the loss, however many images
     freeze: int = 0  # first stages that keep their weights and BatchNorm in fine-tuning; -1 = all
     fixed_statistics: bool = True  # fine-tuning keeps the BatchNorm statistics of the weights
@@ -46,7 +46,7 @@ class Config(Settings):
     strengths: tuple[float, ...] = (0.01, 0.03, 0.1, 0.3)  # L2 penalties; validation chooses
 
     # Augmentation
-    crop: float = 0.4  # a training image is a part of the picture, of this share at least
+    crop: float = 0.5  # a training image is a part of the picture, of this share at least
     flip: bool = True  # mirror every second training image
     jitter: float = 0.2  # brightness, contrast and saturation change by up to this share
     erase: float = 0.0  # share of the training images that lose a rectangle
@@ -59,7 +59,7 @@ class Config(Settings):
 
     # Data
     images: str = ""  # your own folder, with the three splits or with a folder for each class
-    size: int = 160  # side of the training images, in pixels
+    size: int = 224  # side of the training images, in pixels
     stored_size: int = 224  # side of the stored pictures, which validation and test see, in pixels
 
     def check(self) -> None:

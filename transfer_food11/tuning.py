@@ -12,14 +12,15 @@ from torch.nn import functional as F
 from transfer_food11.model import Classifier
 from transfer_food11.settings import Config
 
+MOMENTUM = 0.9  # of the gradient
 MIXUP_ALPHA = 0.2  # Zhang et al. 2017, section 3.1
 CUTMIX_ALPHA = 1.0  # Yun et al. 2019, section 3.1
 
 
 def make_optimizer(
     model: Classifier, lr: float, layer_decay: float, weight_decay: float
-) -> torch.optim.AdamW:
-    """AdamW, whose rate is `lr` at the head and falls by `layer_decay` with each stage before it.
+) -> torch.optim.SGD:
+    """SGD, whose rate is `lr` at the head and falls by `layer_decay` with each stage before it.
 
     As Clark et al. 2020 (ELECTRA, section 3.1). Frozen stages are left out; the head comes first.
     """
@@ -31,7 +32,7 @@ def make_optimizer(
             for group in training.parameter_groups(part, weight_decay)
             if group["params"]
         ]
-    return torch.optim.AdamW(groups, lr=lr)
+    return torch.optim.SGD(groups, lr=lr, momentum=MOMENTUM, nesterov=True)
 
 
 def mixed(images: Tensor, how: Literal["mixup", "cutmix"]) -> tuple[Tensor, Tensor, float]:

@@ -31,7 +31,6 @@ class Config(Settings):
     schedule: Literal["constant", "cosine", "plateau"] = "cosine"  # course of the learning rate
     warmup_epochs: float = 0.5  # epochs over which the learning rate rises from zero
     weight_decay: float = 1e-4  # on weight matrices only; never on biases and norms
-    clip_norm: float = 1.0  # largest gradient norm; 0 = no clipping
     ema_decay: float = 0.99  # averaged weights: decay a step; 0 = no averaging
     label_smoothing: float = 0.1  # share of each target spread over all classes
     class_weights: bool = False  # every class weighs the same in the loss, however many images

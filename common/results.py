@@ -9,8 +9,10 @@ generated, up to the next end mark:
 
     <!-- table lstm_airquality records="default,published" metrics="r2,mae" --> ... <!-- end -->
     <!-- value lstm_airquality default r2 --> 0.892 <!-- end -->       (a baseline's: one more word)
+    <!-- speed growth --> ... <!-- end -->
 
-A table with the word `alone` leaves out the baselines and the published figures.
+A table with the word `alone` leaves out the baselines and the published figures. A table of speed
+is one that tests/benchmarks/speed.py wrote to `results/speed.json`; before that it is empty.
 """
 
 import argparse
@@ -31,7 +33,8 @@ from common.errors import UserError
 from PIL import Image
 
 RESULTS = ROOT / "results"
-MARK = re.compile(r"(<!-- (table|value) (.*?) -->)(.*?)(<!-- end -->)", re.DOTALL)
+SPEED_FILE = "speed.json"
+MARK = re.compile(r"(<!-- (table|value|speed) (.*?) -->)(.*?)(<!-- end -->)", re.DOTALL)
 LIST = re.compile(r"\[[^\[\]{}]*\]")
 NOT_SETTINGS = RESUME_FREE | {"seed", "data", "save_seconds"}
 
@@ -145,8 +148,22 @@ def table(project: str, records: Sequence[str], metrics: Sequence[str], alone: b
                 cells = [figure_text(metric, figures.get(metric)) for metric in metrics]
                 rows.append([label, *cells])
     head = ["", *(metric.replace("_", " ") for metric in metrics)]
-    lines = [head, ["---"] + ["---:"] * len(metrics), *rows]
+    return markdown(head, rows)
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; all columns but the first hold figures."""
+    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def speed(name: str) -> str:
+    """The table of results/speed.json of that name; empty where nothing has been measured."""
+    path = RESULTS / SPEED_FILE
+    if not path.exists():
+        return ""
+    rows = json.loads(path.read_text(encoding="utf-8"))["tables"][name]
+    return markdown(list(rows[0]), [list(row.values()) for row in rows])
 
 
 def record(project: str, name: str) -> dict[str, Any]:
@@ -175,12 +192,14 @@ def filled(text: str) -> str:
 
     def fill(match: re.Match[str]) -> str:
         mark, kind, words, _, end = match.groups()
-        project, *rest = shlex.split(words)
+        first, *rest = shlex.split(words)
         if kind == "value":
-            return f"{mark}{value(project, *rest)}{end}"
+            return f"{mark}{value(first, *rest)}{end}"
+        if kind == "speed":
+            return f"{mark}\n\n{made}\n\n{end}" if (made := speed(first)) else f"{mark}{end}"
         options = dict(word.partition("=")[::2] for word in rest)
         names, metrics = options["records"].split(","), options["metrics"].split(",")
-        made = table(project, names, metrics, alone="alone" in options)
+        made = table(first, names, metrics, alone="alone" in options)
         return f"{mark}\n\n{made}\n\n{end}"
 
     return MARK.sub(fill, text)

@@ -81,6 +81,16 @@ def test_tables_and_values_are_made_anew():
     assert results.filled(made) == made
 
 
+def test_a_table_of_speed_is_empty_until_it_is_measured(folder):
+    text = "<!-- speed growth -->stale<!-- end -->"
+    assert results.filled(text) == "<!-- speed growth --><!-- end -->"
+    tables = {"growth": [{"samples/s": "toy", "batch": "1, 2"}]}
+    (folder / results.SPEED_FILE).write_text(json.dumps({"tables": tables}), encoding="utf-8")
+    made = results.filled(text)
+    assert "| samples/s | batch |\n| --- | ---: |\n| toy | 1, 2 |" in made
+    assert results.filled(made) == made
+
+
 def test_variants_are_recorded_apart():
     nested = {"causal": {"nab_score": 93.0}, "centred": {"nab_score": 97.0}, "train_seconds": 5.0}
     results.add("toy", "centred", [run(metrics=nested)], variant="centred")

@@ -1,87 +1,99 @@
-"""How fast the LSTMs are beside the usual way, and packed beside masked beside bucketed batches.
+"""How fast lstm_sentiment trains beside a plain script.
 
-    python tests/benchmarks/bench_lstm_sentiment.py [reviews]
+    python tests/benchmarks/bench_lstm_sentiment.py [--threads N] [--seconds S]
 
-The usual way: token lists in Python, every review padded to 256, shuffled without buckets, packed
-sequences, the loss fetched at each step. Both ways train ImprovedLSTM on the same reviews, and
-count real tokens (no padding) over the time from raw text to the last step.
+The usual way: token lists in Python, shuffled without buckets, every review padded to max_len, and
+packed sequences for the LSTM. Word vectors are random, which changes no time.
 """
 
 import sys
-import time
+from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from common.ragged import Ragged, buckets, pad
+from common.training import parameter_groups
 
+import harness
+import texts
 import torch
-from text_ways import BATCH, FIXED, compare, train
+from case import Case
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.rnn import pack_padded_sequence
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from lstm_sentiment import data
-from lstm_sentiment.model import IMPROVED, SentimentLSTM
-
-HIDDEN = 64
-LOSS = F.binary_cross_entropy_with_logits
+from lstm_sentiment import data, train
+from lstm_sentiment.model import SETTINGS, SentimentLSTM
 
 
-class PackedLSTM(nn.Module):
-    """ImprovedLSTM as tutorials write it."""
+class PackedLSTM(SentimentLSTM):
+    """The same network as tutorials write it: packed sequences, torch's own LSTM and dropout."""
 
-    def __init__(self, words: int):
-        super().__init__()
-        self.embedding = nn.Embedding(words, 100, padding_idx=0)
-        self.lstm = nn.LSTM(100, HIDDEN, 3, bidirectional=True, dropout=0.5)
-        self.head = nn.Linear(2 * HIDDEN, 1)
+    def __init__(self, words: int, *, hidden_size: int, layers: int, bidirectional: bool, **rest):
+        sizes = {"hidden_size": hidden_size, "layers": layers, "bidirectional": bidirectional}
+        super().__init__(words, **sizes, **rest)
+        self.layers = nn.LSTM(
+            self.embedding.embedding_dim,
+            hidden_size,
+            layers,
+            bidirectional=bidirectional,
+            dropout=self.dropout if layers > 1 else 0.0,
+        )
 
-    def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
-        embedded = self.embedding(ids.T)
-        packed = pack_padded_sequence(embedded, lengths, enforce_sorted=False)
-        _, (hidden, _) = self.lstm(packed)
-        return self.head(torch.cat([hidden[-2], hidden[-1]], 1)).squeeze(1)
-
-
-def masked(words: int) -> SentimentLSTM:
-    """ImprovedLSTM as here."""
-    return SentimentLSTM(words, **IMPROVED, hidden_size=HIDDEN)
-
-
-def compare_forms(tokens: Ragged, labels: Tensor, words: int) -> None:
-    """Tokens a second of training, by the form of the model and of its batches."""
-    plans = {
-        "padded to 256": list(torch.randperm(len(tokens)).split(BATCH)),
-        "bucketed": buckets(tokens.lengths, BATCH)(0),
-    }
-    for form, make in (("packed", PackedLSTM), ("masked", masked)):
-        for name, plan in plans.items():
-            batches = []
-            for rows in plan:
-                ids, lengths = pad(tokens, rows)
-                if name != "bucketed":
-                    ids = F.pad(ids, (0, FIXED - ids.shape[1]))
-                batches.append((ids, lengths, labels[rows]))
-            began = time.perf_counter()
-            train(make(words), batches, LOSS)
-            speed = len(tokens.tokens) / (time.perf_counter() - began)
-            print(f"  {form}, {name:<14} {speed:10,.0f} tokens/s", flush=True)
+    def classify(self, inputs: Tensor, lengths: Tensor) -> Tensor:
+        packed = pack_padded_sequence(inputs, lengths, enforce_sorted=False)
+        states, (hidden, _) = self.layers(packed)
+        if self.pooling == "last":
+            directions = 2 if self.layers.bidirectional else 1
+            pooled = torch.cat([*hidden[-directions:]], 1)  # (batch, states)
+        else:
+            pooled = self.pool(pad_packed_sequence(states)[0], lengths)
+        return self.head(F.dropout(pooled, self.dropout, self.training)).squeeze(1)
 
 
-def main() -> None:
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 320
-    reviews = data.load()
-    chosen = torch.linspace(0, len(reviews.labels["train"]) - 1, count).long()
-    texts = [reviews.text("train", row) for row in chosen.tolist()]
-    labels = reviews.labels["train"][chosen]
-    source = reviews.source
-    print(f"{source.name}, {source.kind}: {count} reviews, {torch.get_num_threads()} threads")
-    compare(texts, labels, LOSS, PackedLSTM, masked)
-    print("steps alone, by the form of the model and of its batches")
-    tokens = reviews.whole["train"].rows(chosen).truncated(FIXED)
-    compare_forms(tokens, labels, len(reviews.vocabulary))
+@cache
+def reviews() -> data.Reviews:
+    return data.load(**train.Config().chosen(data.SETTINGS))
+
+
+@cache
+def region_keys(count: int) -> Tensor | None:
+    return data.region_keys(reviews(), count)
+
+
+def make_model(kind: type[SentimentLSTM], config: train.Config) -> SentimentLSTM:
+    settings: dict[str, Any] = config.chosen(SETTINGS)
+    keys = region_keys(config.regions)
+    return kind(len(reviews().vocabulary), **settings, region_keys=keys)
+
+
+def usual_optimizer(config: train.Config, model: nn.Module) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(parameter_groups(model, config.weight_decay), config.lr)
+
+
+def build(config: train.Config, factor: float) -> Case:
+    corpus = reviews()
+    return Case(
+        source=corpus.source,
+        unit="reviews",
+        config=config,
+        step=train.make_step(config),
+        inputs=lambda batch: batch[:2],
+        loader=texts.our_loader(corpus, config.batch_size, factor),
+        model=partial(make_model, SentimentLSTM, config),
+        optimizer=partial(train.make_optimizer, config),
+        dataset=partial(texts.Texts, corpus),
+        usual_model=partial(make_model, PackedLSTM, config),
+        usual_optimizer=partial(usual_optimizer, config),
+        collate=texts.padded_to(config.max_len),
+    )
+
+
+def sized(config: train.Config, factor: float) -> train.Config:
+    return replace(config, hidden_size=round(config.hidden_size * factor))
 
 
 if __name__ == "__main__":
-    main()
+    harness.main("lstm_sentiment/train.py", train.Config(), build, sized)

@@ -1,71 +1,65 @@
-"""How fast the text path is beside the usual one, and the fused attention beside the written one.
+"""How fast transformer_textcls trains beside a plain script and the Hugging Face Trainer.
 
-    python tests/benchmarks/bench_transformer_textcls.py [rows]
+    python tests/benchmarks/bench_transformer_textcls.py [--threads N] [--seconds S]
 
-The usual way: token lists in Python, every text padded to 256, shuffled without buckets, the loss
-fetched at each step. Both ways train the same model, as published, on the same texts, and count
-real tokens (no padding) over the time from raw text to the last step.
+The usual way: token lists in Python, shuffled without buckets, every text padded to max_len. The
+Trainer gets what its own collator would make: batches padded to their longest text. Word vectors
+are random, which changes no time.
 """
 
 import sys
-import time
+from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from common.training import parameter_groups
+
+import harness
+import texts
 import torch
-from text_ways import compare
-from torch.nn import functional as F
+from case import Case
+from torch import nn
 
-from transformer_textcls import data
-from transformer_textcls.model import TransformerClassifier
-
-
-def published(words: int) -> TransformerClassifier:
-    """The published form, with random vectors."""
-    return TransformerClassifier(words, len(data.CLASSES))
+from transformer_textcls import data, train
 
 
-def compare_attention(tokens: int, batch: int = 16) -> None:
-    """Seconds and bytes of one layer's attention, forward and backward, at one length."""
-    ids, lengths = torch.randint(2, 1000, (batch, tokens)), torch.full((batch,), tokens)
-    for attention in ("written", "fused"):
-        model = TransformerClassifier(1000, 4, layers=1, d_ff=100, attention=attention)
-        best = float("inf")
-        for _ in range(4):
-            began = time.perf_counter()
-            model(ids, lengths).sum().backward()
-            best = min(best, time.perf_counter() - began)
-        with torch.profiler.profile(profile_memory=True) as profile:
-            model(ids, lengths).sum().backward()
-        peak = peak_bytes(profile)
-        print(
-            f"  {tokens:5} tokens, {attention:<8} {best * 1e3:8.1f} ms, peak {peak / 1e6:7.1f} MB"
-        )
+@cache
+def news() -> data.News:
+    return data.load(**train.Config().chosen(data.SETTINGS))
 
 
-def peak_bytes(profile: torch.profiler.profile) -> int:
-    """The most memory held at once, from every allocation and release."""
-    held = highest = 0
-    for event in profile.profiler.kineto_results.events():
-        if event.name() == "[memory]":
-            held += event.nbytes()
-            highest = max(highest, held)
-    return highest
+def usual_optimizer(config: train.Config, model: nn.Module) -> torch.optim.Optimizer:
+    groups = parameter_groups(model, config.weight_decay)
+    return torch.optim.AdamW(groups, config.lr, betas=(0.9, 0.98))
 
 
-def main() -> None:
-    rows = int(sys.argv[1]) if len(sys.argv) > 1 else 1280
-    news = data.load()
-    print(
-        f"{news.source.name}, {news.source.kind}: {rows} texts, {torch.get_num_threads()} threads"
+def build(config: train.Config, factor: float) -> Case:
+    corpus = news()
+    make_model = partial(train.make_model, config, corpus, None)
+    return Case(
+        source=corpus.source,
+        unit="texts",
+        config=config,
+        step=train.make_step(config),
+        inputs=lambda batch: batch[:2],
+        loader=texts.our_loader(corpus, config.batch_size, factor),
+        model=make_model,
+        optimizer=partial(train.make_optimizer, config),
+        dataset=partial(texts.Texts, corpus),
+        usual_model=make_model,
+        usual_optimizer=partial(usual_optimizer, config),
+        collate=texts.padded_to(config.max_len),
+        framework_collate=texts.padded_to(0),
     )
-    texts, labels = news.texts["train"][:rows], news.labels["train"][:rows]
-    compare(texts, labels, F.cross_entropy, published, published)
-    print("attention, one layer, batches of 16, forward and backward, peak memory")
-    for tokens in (64, 256, 1024):
-        compare_attention(tokens)
+
+
+def sized(config: train.Config, factor: float) -> train.Config:
+    d_model, d_ff = round(config.d_model * factor), round(config.d_ff * factor)
+    return replace(config, d_model=d_model, d_ff=d_ff)
 
 
 if __name__ == "__main__":
-    main()
+    script = "transformer_textcls/train.py"
+    harness.main(script, train.Config(), build, sized, framework="Hugging Face Trainer")

@@ -126,7 +126,7 @@ def growth_table(projects: Mapping[str, Figures]) -> list[dict[str, str]]:
     for project, figures in projects.items():
         row = {"samples/s": project}
         for what, speeds in figures["growth"].items():
-            row[f"{what} {', '.join(speeds)}"] = ", ".join(map(rounded, speeds.values()))
+            row[f"{what} {' / '.join(speeds)}"] = " / ".join(map(rounded, speeds.values()))
         rows.append(row)
     return rows
 

@@ -237,9 +237,12 @@ FRAMEWORKS: dict[str, tuple[str, Callable[[Case], Way]]] = {  # name -> its pack
 
 
 def forget_freed_memory() -> None:
-    """Undo `device.keep_freed_memory`, which no other way has."""
+    """Undo `device.keep_freed_memory`, which no other way has.
+
+    What is kept already stays, so that the other ways fault no more pages in than in a process of
+    their own.
+    """
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
         for option, value in GLIBC.items():
             libc.mallopt(option, value)
-        libc.malloc_trim(0)

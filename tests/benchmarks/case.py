@@ -1,5 +1,6 @@
 """What is compared: one training of a project, as the project does it and as one usually would."""
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -53,14 +54,15 @@ class Turn:
 
     epochs: int
     steps: int  # of an epoch
+    limit: float = math.inf  # seconds after which a slower way ends its turn early
 
     @classmethod
     def lasting(cls, seconds: float, step_seconds: float, loader: Loader) -> "Turn":
         """About so many seconds."""
         steps = max(LEAST_STEPS, round(seconds / step_seconds))
         if steps < len(loader):
-            return cls(1, steps)
-        return cls(max(1, round(steps / len(loader))), len(loader))
+            return cls(1, steps, 2 * seconds)
+        return cls(max(1, round(steps / len(loader))), len(loader), 2 * seconds)
 
     @property
     def total(self) -> int:
@@ -76,20 +78,25 @@ class Turn:
 
 
 class Clock:
-    """Times so many steps of a loop that is not ours; its first step warms up and is not timed."""
+    """Times the steps of a loop that is not ours; its first step warms up and is not timed.
 
-    def __init__(self, steps: int):
-        self.steps, self.count, self.began, self.seconds = steps, 0, 0.0, 0.0
+    seconds: of all steps of the turn, also where it ended early because they took too long.
+    """
+
+    def __init__(self, turn: Turn):
+        self.turn, self.count, self.began, self.seconds = turn, 0, 0.0, 0.0
 
     def tick(self) -> bool:
-        """To be called with each batch at hand; whether all steps are done."""
-        now = time.perf_counter()
-        if self.count == 1:
+        """To be called with each batch at hand; whether the turn is over."""
+        if self.seconds:
+            return True
+        now, done = time.perf_counter(), self.count - 1
+        if done == 0:
             self.began = now
-        if self.count == self.steps + 1:
-            self.seconds = now - self.began
+        elif done == self.turn.total or (done > 0 and now - self.began > self.turn.limit):
+            self.seconds = (now - self.began) * self.turn.total / done
         self.count += 1
-        return self.count > self.steps + 1
+        return self.seconds > 0
 
 
 def repeated(count: int, factor: float) -> Tensor:

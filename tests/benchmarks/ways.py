@@ -38,7 +38,7 @@ GLIBC = {
 
 
 class Way(Protocol):
-    """`turn` trains the turn's steps and returns their seconds."""
+    """`turn` trains the turn's steps and returns their seconds; if slow, fewer, extrapolated."""
 
     def turn(self, turn: Turn) -> float: ...
 
@@ -102,7 +102,7 @@ class Usual(Plain):
 
     def turn(self, turn: Turn) -> float:
         forget_freed_memory()
-        clock = Clock(turn.total)
+        clock = Clock(turn)
         self.model.train()
         for _ in itertools.count():
             totals: dict[str, float] = {}
@@ -154,7 +154,7 @@ class Lightning(Plain):
 
     def turn(self, turn: Turn) -> float:
         forget_freed_memory()
-        self.clock = Clock(turn.total)
+        self.clock = Clock(turn)
         trainer = self.trainer_class(
             accelerator="cpu",
             max_epochs=turn.epochs + 1,
@@ -203,7 +203,7 @@ class HuggingFace(Plain):
 
     def turn(self, turn: Turn) -> float:
         forget_freed_memory()
-        self.clock = Clock(turn.total)
+        self.clock = Clock(turn)
         with tempfile.TemporaryDirectory() as folder:
             arguments = self.transformers.TrainingArguments(
                 folder,

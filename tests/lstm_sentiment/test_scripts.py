@@ -14,7 +14,7 @@ import torch
 from lstm_sentiment import predict, train
 
 SMALL = ["--data", "sample", "--hidden-size", "16", "--device", "cpu", "--lr", "0.01"]
-SMALL += ["--batch-size", "32", "--epochs", "3"]
+SMALL += ["--batch-size", "32", "--epochs", "3", "--members", "1"]
 
 
 @pytest.fixture(scope="module")

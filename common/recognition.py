@@ -14,6 +14,7 @@ from pathlib import Path
 
 from common.errors import UserError
 from common.images import decode, find_images
+from common.runs import file_name
 
 import numpy as np
 import torch
@@ -125,22 +126,25 @@ def show(predictions: Iterable[Prediction], as_json: bool) -> None:
         sys.exit(1)
 
 
-def choose_model(run: Path, name: str) -> Path:
-    """The folder of the run's model of that name, or of its best on validation.
+def choose_model(run: Path, name: str) -> tuple[str, Path]:
+    """The run's model of that name, or its best on validation: its name and its folder.
 
     Raises:
         UserError: the run has no such model.
     """
     measured = json.loads((run / "results.json").read_text(encoding="utf-8"))["metrics"]
-    folders = {each: run / each.replace(" ", "-") for each in measured}
+    folders = {each: run / file_name(each) for each in measured}
     scores = {
         each: measured[each]["val_accuracy"]
         for each, folder in folders.items()
         if (folder / "best.pt").is_file()
     }
+    if not scores:
+        raise UserError(f"the run in {run} has no model: name another with --run")
     if name and name not in scores:
         raise UserError(f"--model {name}: the run in {run} has {', '.join(scores)}")
-    return folders[name or max(scores, key=scores.__getitem__)]
+    name = name or max(scores, key=scores.__getitem__)
+    return name, folders[name]
 
 
 def find_files(images: Sequence[str]) -> Iterator[Path]:

@@ -50,7 +50,7 @@ class Run:
 
     def part(self, name: str) -> "Run":
         """A second training inside this run, in a folder of its own: a member, another model."""
-        part = Run(self.project, self.config, self.folder / name, self.device)
+        part = Run(self.project, self.config, self.folder / file_name(name), self.device)
         part.stop, part.source = self.stop, self.source
         self.parts.append(part)
         self.print(f"\n{name}")
@@ -192,6 +192,11 @@ def start(project: str, config: Settings) -> Run:
     run.print(f"{project} on {device.describe(place)}, torch {torch.__version__}")
     run.print(report.settings_text(config))
     return run
+
+
+def file_name(name: str) -> str:
+    """What the folder of a part of that name, or a file about it, is called: without blanks."""
+    return name.replace(" ", "-")
 
 
 def project_folder(project: str, config: Settings) -> Path:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from vgg_vs_resnet.model import Stem, initialise, make_stem, projection
 
+SETTINGS = ("cardinality", "path_width", "stem", "width")  # of train.py, for `make`
 PUBLISHED_WIDTHS = {1: 64, 2: 40, 4: 24, 8: 14, 32: 4}  # table 2: equal complexity
 BLOCK_CHANNELS = 256  # of a block's output in the first stage
 
@@ -132,6 +133,23 @@ class ResNeXt(nn.Module):
 def block_weights(cardinality: int, width: float, channels: int = BLOCK_CHANNELS) -> float:
     """Weights of a block's convolutions (equation 4): C (256 d + 9 d^2 + d 256)."""
     return cardinality * (2 * channels * width + 9 * width**2)
+
+
+def make(
+    name: str, classes: int, *, cardinality: int, path_width: float, stem: Stem, width: int
+) -> ResNeXt:
+    """The ResNeXt-29 of the paper's section 5.3, narrower by default, or one with other paths.
+
+    Args:
+        name: `resnext29`, or `cardinality C`: as complex as that one, with C paths.
+        cardinality, path_width: paths of each block of `resnext29`, and the channels of a path.
+        stem, width: as for ResNet.
+    """
+    if name != "resnext29":
+        like = (cardinality, path_width)
+        cardinality = int(name.removeprefix("cardinality "))
+        path_width = equal_width(cardinality, 4 * width, like)
+    return ResNeXt(classes, cardinality=cardinality, width=path_width, stem=stem, channels=width)
 
 
 def equal_width(

@@ -21,10 +21,11 @@ from common.images import ImageSet
 from common.runs import Run
 
 from resnext_comparison import data, figures
-from resnext_comparison.model import ResNeXt, equal_width
+from resnext_comparison.model import SETTINGS, make
 from vgg_vs_resnet import baselines, comparison
 from vgg_vs_resnet import figures as shared_figures
 from vgg_vs_resnet.comparison import Candidate, Outcome
+from vgg_vs_resnet.model import NAMES
 from vgg_vs_resnet.settings import ImageSettings
 
 Name = Literal["vgg16c", "resnet18", "resnext29"]
@@ -73,19 +74,11 @@ class Config(ImageSettings):
         return replace(self, epochs=self.study_epochs)
 
 
-def resnext(classes: int, config: Config, cardinality: int, width: float) -> ResNeXt:
-    """ResNeXt-29 of the paper's section 5.3, narrower by default."""
-    return ResNeXt(
-        classes, cardinality=cardinality, width=width, stem=config.stem, channels=config.width
-    )
-
-
-def candidate(name: Name, classes: int, config: Config) -> Candidate:
+def candidate(name: str, classes: int, config: Config) -> Candidate:
     """A model by its name, and its learning rate."""
-    if name != "resnext29":
+    if name in NAMES:
         return comparison.candidate(name, classes, config)
-    make = partial(resnext, classes, config, config.cardinality, config.path_width)
-    return Candidate(name, make, config.lr)
+    return Candidate(name, partial(make, name, classes, **config.chosen(SETTINGS)), config.lr)
 
 
 def candidates(config: Config, classes: int) -> dict[str, Candidate]:
@@ -99,12 +92,7 @@ def candidates(config: Config, classes: int) -> dict[str, Candidate]:
             for lr in config.rates
         ]
     else:
-        like = (config.cardinality, config.path_width)
-        widths = {c: equal_width(c, 4 * config.width, like) for c in config.cardinalities}
-        chosen = [
-            Candidate(f"cardinality {c}", partial(resnext, classes, config, c, width), config.lr)
-            for c, width in widths.items()
-        ]
+        chosen = [candidate(f"cardinality {c}", classes, config) for c in config.cardinalities]
     return {each.name: each for each in chosen}
 
 

@@ -34,6 +34,10 @@ SHORTER = {
 OWN_FILES = {
     "conv_autoencoder_nab": {"series.csv": "nab/nyc_taxi.csv"},
     "lstm_airquality": {"AirQualityUCI.csv": "air_quality/AirQualityUCI.csv"},
+    "resnext_comparison": {
+        "photo.jpg": "dogs_food_vehicles/dogs/dogs_0000.jpg",
+        "holiday_pictures": "dogs_food_vehicles/food",
+    },
     "transfer_food11": {
         "photo.jpg": "food11/evaluation/Soup/0.jpg",
         "holiday_pictures": "food11/evaluation/Rice",

@@ -41,10 +41,6 @@ class Variant:
     def title(self) -> str:
         return f"{self.way} {self.per_class}" if self.per_class else self.way
 
-    @property
-    def folder(self) -> str:
-        return self.title.replace(" ", "-")
-
 
 @dataclass
 class Outcome:
@@ -85,7 +81,7 @@ class Task:
 
     def begin(self, variant: Variant, model: Classifier, phrase: str) -> Run:
         """A folder for the variant, with what predict.py must know; describe the model."""
-        part, side = self.run.part(variant.folder), self.config.stored_size
+        part, side = self.run.part(variant.title), self.config.stored_size
         example = torch.zeros(1, 3, side, side, device=self.run.device)
         self.run.describe_model(model, (example,), variant.title)
         self.run.models[variant.title]["weights"] = phrase

@@ -5,7 +5,7 @@ from typing import Any
 
 from common import plots, report
 from common.images import Images
-from common.runs import Run
+from common.runs import Run, file_name
 
 import torch
 from matplotlib.figure import Figure
@@ -50,7 +50,7 @@ def save_all(run: Run, outcomes: Mapping[str, Outcome], found: FoodSet) -> None:
     for name, outcome in outcomes.items():
         if not outcome.variant.per_class:  # the points of a learning curve are too many to look at
             matrix = plots.confusion(outcome.report["confusion"], classes, name)
-            run.save_plot(matrix, f"confusion-{outcome.variant.folder}.png")
+            run.save_plot(matrix, f"confusion-{file_name(outcome.variant.title)}.png")
     best = max(outcomes, key=lambda variant: outcomes[variant].metrics["val_accuracy"])
     chosen = outcomes[best]
     made = examples(test, chosen.probabilities, classes)

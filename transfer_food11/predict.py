@@ -30,7 +30,7 @@ def load(config: Config) -> Recogniser:
         UserError: there is no such run, or it has no such model.
     """
     run = runs.find_trained("transfer_food11", config.run, config.out, "results.json")
-    folder = recognition.choose_model(run, config.model)
+    _, folder = recognition.choose_model(run, config.model)
     place = device.choose(config.device)
     about = json.loads((folder / "model.json").read_text(encoding="utf-8"))
     mean, std = (torch.tensor(about[name], device=place) for name in ("mean", "std"))

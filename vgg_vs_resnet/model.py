@@ -4,12 +4,13 @@ Simonyan & Zisserman 2014, "Very Deep Convolutional Networks for Large-Scale Ima
 table 1; He et al. 2015, "Deep Residual Learning for Image Recognition", section 3.3 and table 1.
 """
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 Name = Literal["vgg16c", "resnet18"]
+NAMES: tuple[Name, ...] = get_args(Name)
 Stem = Literal["imagenet", "small"]
 SETTINGS = ("size", "width", "stem", "hidden", "dropout", "batch_norm")  # of train.py, for `make`
 

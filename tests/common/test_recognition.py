@@ -99,8 +99,8 @@ def test_the_model_is_the_one_named_or_the_best_on_validation(tmp_path):
     for folder in ("first", "second-tuned"):  # the third has no weights
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "best.pt").touch()
-    assert recognition.choose_model(tmp_path, "") == tmp_path / "second-tuned"
-    assert recognition.choose_model(tmp_path, "first") == tmp_path / "first"
+    assert recognition.choose_model(tmp_path, "") == ("second tuned", tmp_path / "second-tuned")
+    assert recognition.choose_model(tmp_path, "first") == ("first", tmp_path / "first")
     for name in ("third", "elsewhere"):
         match = f"--model {name}: the run in .* has first, second tuned$"
         with pytest.raises(UserError, match=match):

@@ -4,11 +4,12 @@ import json
 
 from common import config as settings
 from common.errors import SettingError, UserError
+from common.runs import file_name
 
 import pytest
 import torch
 
-from resnext_comparison import train
+from resnext_comparison import predict, train
 
 SMALL = {
     "data": "sample", "size": 32, "width": 4, "hidden": 16, "per_class": 40, "epochs": 1,
@@ -57,9 +58,38 @@ def test_rate_study_never_looks_at_the_test_split(trained, elsewhere, tmp_path):
     assert list(results["models"]) == ["resnext29 rate 0.01", "resnext29 rate 0.1"]
     assert (folder / "rates.png").stat().st_size > 0
     assert not any("test_accuracy" in each for each in figures(results).values())
-    rows = [(folder / name / "metrics.csv").read_text().split() for name in results["models"]]
+    rows = [
+        (folder / file_name(name) / "metrics.csv").read_text().split() for name in results["models"]
+    ]
     rates = [float(row[1].split(",")[row[0].split(",").index("lr")]) for row in rows]
     assert rates == pytest.approx([0.01, 0.1])
+    picture = elsewhere / "data" / "sample" / "dogs_food_vehicles" / "dogs" / "dogs_0000.jpg"
+    config = predict.Config((str(picture),), run=str(folder), device="cpu")
+    assert [len(each.classes) for each in predict.predict(config)] == [3]
+
+
+def predicted(folder, elsewhere, model):
+    """The first class of every test picture of the sample, by the model saved in the folder."""
+    _, found = train.data.load(train.Config(**SMALL, data_dir=str(elsewhere / "data")))
+    test, pictures = found.splits["test"], elsewhere / "data" / "sample" / "dogs_food_vehicles"
+    files = tuple(str(pictures / file) for file in test.files)
+    config = predict.Config(files, run=str(folder), device="cpu", model=model)
+    names = [next(iter(each.classes)) for each in predict.predict(config)]
+    return sum(name == found.classes[label] for name, label in zip(names, test.labels, strict=True))
+
+
+@pytest.mark.parametrize("model", ["resnext29", "vgg16c"])
+def test_prediction_is_what_the_test_measured(trained, elsewhere, model):
+    figures = json.loads((trained[0] / "results.json").read_text())["metrics"][model]
+    hits = predicted(trained[0], elsewhere, model)
+    assert hits / 18 == pytest.approx(figures["test_accuracy"])
+
+
+def test_a_model_of_a_study_predicts_too(trained, elsewhere, tmp_path):
+    results, folder = study(elsewhere, tmp_path, study="cardinality", cardinalities=(1, 4))
+    figures = results["metrics"]["cardinality 1"]
+    hits = predicted(folder, elsewhere, "cardinality 1")
+    assert hits / 18 == pytest.approx(figures["test_accuracy"])
 
 
 def test_a_lost_loss_names_the_flag_of_the_studys_rates(trained, elsewhere, tmp_path):

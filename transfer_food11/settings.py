@@ -25,7 +25,7 @@ class Config(Settings):
     # Training of whole networks
     epochs: int = 4  # passes over the training split
     batch_size: int = 32  # images a step, over all processes
-    lr: float = 4e-3  # learning rate of fine-tuning, at its highest, of the head
+    lr: float = 2e-3  # learning rate of fine-tuning, at its highest, of the head
     layer_decay: float = 0.75  # by which the rate falls from each stage to the one before it
     scratch_lr: float = 0.05  # learning rate, at its highest, from scratch, of all stages
     schedule: Literal["constant", "cosine", "plateau"] = "cosine"  # course of the learning rate

@@ -140,7 +140,8 @@ def table(project: str, records: Sequence[str], metrics: Sequence[str], alone: b
         others: dict[str, Mapping[str, Any]] = {}
         for each in chosen:
             nested = any(map(is_nested, each[kind].values()))
-            others |= each[kind] if nested else {kind: each[kind]} if each[kind] else {}
+            own = each[kind] if nested else {kind: each[kind]} if each[kind] else {}
+            others = {**own, **others}  # where records differ, the first one's
         word = "baseline" if kind == "baselines" else "published"
         for name, figures in others.items():
             if any(figures.get(metric) is not None for metric in metrics):

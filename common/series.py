@@ -167,7 +167,7 @@ def regular(stamps: "pd.DatetimeIndex", values: Mapping[str, np.ndarray], path: 
     steps = np.diff(table.index.to_numpy())
     sizes, counts = np.unique(steps, return_counts=True)
     spacing = pd.Timedelta(sizes[counts.argmax()])
-    off = (steps % spacing.to_timedelta64()) != np.timedelta64(0)
+    off = (steps % spacing.to_timedelta64()) != np.timedelta64(0, "ns")
     if off.any():
         where = int(off.argmax())
         raise UserError(

@@ -1,15 +1,19 @@
-"""Figures that need no display, with colours that colour-blind readers tell apart."""
+"""Figures that need no display, with colours that colour-blind readers tell apart.
+
+matplotlib is imported where it is used: its second would delay the first step of every training.
+"""
 
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from common import checkpoints
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # Okabe and Ito 2008, darkest first.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
@@ -18,8 +22,11 @@ STYLES = ("-", "--", "-.", ":")
 
 def figure(
     rows: int = 1, columns: int = 1, width: float = 8.0, height: float = 4.5
-) -> tuple[Figure, np.ndarray]:
+) -> "tuple[Figure, np.ndarray]":
     """An empty figure of `width` x `height` inches and its (rows, columns) array of axes."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     made = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(made)
     axes = made.subplots(rows, columns, squeeze=False)
@@ -29,7 +36,7 @@ def figure(
     return made, axes
 
 
-def save(made: Figure, path: Path, sample: bool = False) -> None:
+def save(made: "Figure", path: Path, sample: bool = False) -> None:
     """Write a PNG; a figure of sample data says so in its title."""
     if sample:
         title = made.get_suptitle()
@@ -41,7 +48,7 @@ def save(made: Figure, path: Path, sample: bool = False) -> None:
 
 def curves(
     histories: Mapping[str, Sequence[Mapping[str, Any]]], metrics: Sequence[str] = ("loss",)
-) -> Figure:
+) -> "Figure":
     """Training (dashed) and validation (solid) curves, a panel for each metric.
 
     Args:
@@ -65,7 +72,7 @@ def curves(
     return made
 
 
-def confusion(matrix: Any, classes: Sequence[str], title: str = "Confusion matrix") -> Figure:
+def confusion(matrix: Any, classes: Sequence[str], title: str = "Confusion matrix") -> "Figure":
     """Rows are the true classes, columns the predicted ones; shades are shares of a row."""
     counts = np.asarray(matrix)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)

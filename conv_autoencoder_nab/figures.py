@@ -1,18 +1,20 @@
 """The plots of a run: the series with its alarms, scores, restored days, histogram of scores."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from common import plots
 from common.runs import Run
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
-from matplotlib.figure import Figure
 
 from conv_autoencoder_nab import data
 from conv_autoencoder_nab.detector import VARIANTS, Detector, Variant
 from conv_autoencoder_nab.evaluation import events, labels_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 BLUE, RED, GREEN, GREY = plots.COLOURS[0], plots.COLOURS[1], plots.COLOURS[2], "#999999"
 
@@ -62,7 +64,7 @@ def draw(
     run.save_plot(restorations(shown, unit), "restored.png")
 
 
-def shade(axis: Axes, times: np.ndarray, windows: Sequence[tuple[int, int]]) -> None:
+def shade(axis: "Axes", times: np.ndarray, windows: Sequence[tuple[int, int]]) -> None:
     """Mark the labelled windows."""
     for number, (first, last) in enumerate(windows):
         label = "labelled window" if number == 0 else None
@@ -71,7 +73,9 @@ def shade(axis: Axes, times: np.ndarray, windows: Sequence[tuple[int, int]]) -> 
         )
 
 
-def date_axis(axis: Axes) -> None:
+def date_axis(axis: "Axes") -> None:
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+
     locator = AutoDateLocator(maxticks=8)
     axis.xaxis.set_major_locator(locator)
     axis.xaxis.set_major_formatter(ConciseDateFormatter(locator))
@@ -85,7 +89,7 @@ def series_and_alarms(
     windows: Sequence[tuple[int, int]] = (),
     train: int = 0,
     unit: str = "value",
-) -> Figure:
+) -> "Figure":
     """The whole series, its labelled windows and each detector's events: first and last row."""
     figure, axes = plots.figure(2, 1, width=11, height=5)
     figure.get_layout_engine().set(h_pad=0.08)
@@ -122,7 +126,7 @@ def scores_and_thresholds(
     thresholds: dict[str, float],
     windows: Sequence[tuple[int, int]] = (),
     train: int = 0,
-) -> Figure:
+) -> "Figure":
     """The score of each row, on a log scale, under its threshold."""
     figure, axes = plots.figure(len(scores), 1, width=11, height=2.6 * len(scores) + 0.6)
     for axis, (name, values) in zip(axes[:, 0], scores.items(), strict=True):
@@ -142,7 +146,7 @@ def scores_and_thresholds(
     return figure
 
 
-def restorations(shown: dict[str, tuple[np.ndarray, ...]], unit: str) -> Figure:
+def restorations(shown: dict[str, tuple[np.ndarray, ...]], unit: str) -> "Figure":
     """For each named window its times, values, the ensemble's restoration and scaled errors."""
     figure, axes = plots.figure(2, len(shown), width=5.5 * len(shown), height=5.5)
     for column, (name, (times, values, restored, errors)) in enumerate(shown.items()):
@@ -162,7 +166,7 @@ def restorations(shown: dict[str, tuple[np.ndarray, ...]], unit: str) -> Figure:
 
 def histograms(
     scores: dict[str, np.ndarray], groups: dict[str, np.ndarray], thresholds: dict[str, float]
-) -> Figure:
+) -> "Figure":
     """How the scores of each group of rows (given as masks) are spread, on log axes."""
     figure, axes = plots.figure(1, len(scores), width=5.5 * len(scores), height=4.2)
     for axis, (name, values) in zip(axes[0], scores.items(), strict=True):

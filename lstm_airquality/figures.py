@@ -1,16 +1,18 @@
 """The plots of one run, and R2 by horizon from the records."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from common import plots
 from common.runs import Run
 from common.series import Series
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from lstm_airquality.data import FEATURES, UNITS, Parts
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 WEEK = 168  # hours
 TWO_WEEKS = 2 * WEEK
@@ -47,7 +49,7 @@ def autocorrelation(values: np.ndarray, lags: int) -> np.ndarray:
     return found
 
 
-def autocorrelations(values: np.ndarray) -> Figure:
+def autocorrelations(values: np.ndarray) -> "Figure":
     """A panel for each feature: lags to one week, of (hours, features)."""
     made, axes = grid(5, width=13, height=7)
     for axis, name, column in zip(axes, FEATURES, values.T, strict=False):
@@ -62,7 +64,7 @@ def autocorrelations(values: np.ndarray) -> Figure:
     return made
 
 
-def correlations(values: np.ndarray) -> Figure:
+def correlations(values: np.ndarray) -> "Figure":
     """The matrix of correlations of (hours, features), over hours where both are observed."""
     import pandas as pd
 
@@ -82,7 +84,7 @@ def correlations(values: np.ndarray) -> Figure:
     return made
 
 
-def forecast_and_truth(series: Series, forecast: np.ndarray) -> Figure:
+def forecast_and_truth(series: Series, forecast: np.ndarray) -> "Figure":
     """Two weeks of the test part, a panel for each feature that was observed there."""
     from matplotlib.dates import ConciseDateFormatter, DayLocator
 
@@ -107,7 +109,7 @@ def forecast_and_truth(series: Series, forecast: np.ndarray) -> Figure:
     return made
 
 
-def r2_by_feature(by_feature: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Figure:
+def r2_by_feature(by_feature: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> "Figure":
     """A line for each scored feature, a mark for each forecaster, the first of them filled.
 
     The seasonal naive forecast is left out: it lies so low that the others would fall together.
@@ -131,7 +133,7 @@ def r2_by_feature(by_feature: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> 
     return made
 
 
-def r2_by_horizon(curves: Mapping[str, Mapping[int, float]]) -> Figure:
+def r2_by_horizon(curves: Mapping[str, Mapping[int, float]]) -> "Figure":
     """R2 of each forecaster over the hours ahead."""
     made, axes = plots.figure(width=8, height=4.5)
     axis = axes[0, 0]

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from common import metrics, plots
 from common.progress import History
@@ -11,10 +11,12 @@ from common.vectors import WordVectors
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from lstm_sentiment.data import CLASSES, Reviews
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 BINS = 10  # of the calibration curve
 LENGTH_EDGES = (0, 100, 150, 200, 300, 500, 100_000)  # tokens
@@ -102,7 +104,7 @@ def by_length(reviews: Reviews, right: Tensor) -> list[tuple[str, float, int]]:
     return rows
 
 
-def calibration_plot(curve: list[tuple[float, float, int]]) -> Figure:
+def calibration_plot(curve: list[tuple[float, float, int]]) -> "Figure":
     """Shares of positives against probabilities; below, how many reviews have each."""
     figure, axes = plots.figure(2, 1, width=5.5, height=6)
     means, shares, counts = np.array(curve).T
@@ -118,7 +120,7 @@ def calibration_plot(curve: list[tuple[float, float, int]]) -> Figure:
     return figure
 
 
-def length_plot(rows: list[tuple[str, float, int]]) -> Figure:
+def length_plot(rows: list[tuple[str, float, int]]) -> "Figure":
     """Accuracy by the length of the review, with 95 % intervals."""
     figure, axes = plots.figure(width=7, height=4)
     names, accuracy, counts = zip(*rows, strict=True)

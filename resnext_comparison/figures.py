@@ -1,13 +1,15 @@
 """Figures of the two studies: cardinality and learning rate."""
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from common import plots
 
-from matplotlib.figure import Figure
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
-def by_cardinality(figures: Mapping[int, Mapping[str, float]]) -> Figure:
+def by_cardinality(figures: Mapping[int, Mapping[str, float]]) -> "Figure":
     """Accuracy and speed of models of equal complexity, by their cardinality."""
     made, axes = plots.figure(1, 2, width=11, height=4)
     places = [str(cardinality) for cardinality in figures]
@@ -23,7 +25,7 @@ def by_cardinality(figures: Mapping[int, Mapping[str, float]]) -> Figure:
     return made
 
 
-def by_rate(figures: Mapping[str, Mapping[float, float]]) -> Figure:
+def by_rate(figures: Mapping[str, Mapping[float, float]]) -> "Figure":
     """Validation accuracy by learning rate, a line for each model."""
     made, axes = plots.figure()
     for (name, by_lr), marker in zip(figures.items(), "os^", strict=False):

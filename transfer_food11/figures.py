@@ -1,14 +1,13 @@
 """Figures and the printed table of a comparison."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from common import plots, report
 from common.images import Images
 from common.runs import Run, file_name
 
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from transfer_food11.data import FoodSet
@@ -16,6 +15,9 @@ from transfer_food11.experiment import Outcome
 from transfer_food11.gradcam import gradcam
 from transfer_food11.inputs import normaliser
 from vgg_vs_resnet.figures import trade_off
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SHOWN = 8  # pictures in a row
 COLUMNS = (
@@ -61,7 +63,7 @@ def save_all(run: Run, outcomes: Mapping[str, Outcome], found: FoodSet) -> None:
     run.save_plot(made, "gradcam.png")
 
 
-def examples(images: Images, probabilities: Tensor, classes: Sequence[str]) -> Figure:
+def examples(images: Images, probabilities: Tensor, classes: Sequence[str]) -> "Figure":
     """Rows of pictures: surely right, surely wrong, and least certain of all.
 
     Args:
@@ -96,7 +98,7 @@ def caption(i: int, images: Images, predicted: Tensor, sure: Tensor, classes: Se
     return f"{taken}, {sure[i]:.0%}"
 
 
-def heat(images: Images, outcome: Outcome, classes: Sequence[str], place: torch.device) -> Figure:
+def heat(images: Images, outcome: Outcome, classes: Sequence[str], place: torch.device) -> "Figure":
     """Pictures, half of them mistaken, and what of them spoke for the class that was chosen."""
     sure, predicted = outcome.probabilities.max(1)
     right = predicted == images.labels
@@ -118,7 +120,7 @@ def heat(images: Images, outcome: Outcome, classes: Sequence[str], place: torch.
     return made
 
 
-def learning_curve(outcomes: Mapping[str, Outcome]) -> Figure:
+def learning_curve(outcomes: Mapping[str, Outcome]) -> "Figure":
     """Test accuracy against training pictures, a line for each network and way of training."""
     lines: dict[str, list[tuple[int, float]]] = {}
     for outcome in outcomes.values():

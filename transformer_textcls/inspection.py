@@ -1,7 +1,7 @@
 """What the data is, what a trained classifier looks at, and where it is surely wrong."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from common import plots
 from common.progress import History
@@ -10,18 +10,20 @@ from common.runs import Run
 from common.vectors import WordVectors
 
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from transformer_textcls.data import News
 from transformer_textcls.model import TransformerClassifier
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SHOWN = 4  # texts in the picture
 WORDS = 14  # tokens of each
 
 
 @torch.no_grad()
-def attention_picture(model: TransformerClassifier, news: News) -> Figure:
+def attention_picture(model: TransformerClassifier, news: News) -> "Figure":
     """The last layer's attention, mean over its heads, for the first words of a few test texts."""
     model.eval()
     chosen = _one_of_each_class(news.labels["test"], SHOWN)

@@ -1,22 +1,23 @@
 """Figures by layer, by step and by depth."""
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from common import plots
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
-
 from vanishing_gradients.measure import PUBLISHED, TINY, Start, log10
 from vanishing_gradients.model import VARIANTS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Lines = Mapping[str, Sequence[float]]  # variant -> a value for each layer
 COLOURS = dict(zip(VARIANTS, plots.COLOURS, strict=False))  # the same in every figure
 SHADES = (-12, 2)  # powers of ten between which the heat map tells norms apart
 
 
-def gradients(starts: Mapping[str, Start], theory: Lines) -> Figure:
+def gradients(starts: Mapping[str, Start], theory: Lines) -> "Figure":
     """Norm of the gradient, and its ratio to the weights, by layer, before the first step.
 
     Args:
@@ -40,7 +41,7 @@ def gradients(starts: Mapping[str, Start], theory: Lines) -> Figure:
     return made
 
 
-def forward(starts: Mapping[str, Start], theory: Lines) -> Figure:
+def forward(starts: Mapping[str, Start], theory: Lines) -> "Figure":
     """Variance of each convolution's outputs, and the part of it that the pictures make."""
     made, axes = plots.figure(1, 2, width=12, height=4.8)
     draw(axes[0, 0], {name: start.variance for name, start in starts.items()}, theory)
@@ -52,8 +53,10 @@ def forward(starts: Mapping[str, Start], theory: Lines) -> Figure:
     return made
 
 
-def draw(axis: Axes, lines: Lines, theory: Lines) -> None:
+def draw(axis: "Axes", lines: Lines, theory: Lines) -> None:
     """A line for each variant, dashed where it is theory, in the same colour."""
+    from matplotlib.ticker import MaxNLocator
+
     for name, values in lines.items():
         layers = range(1, len(values) + 1)
         axis.plot(layers, values, color=COLOURS[name], marker=".", label=name)
@@ -63,7 +66,7 @@ def draw(axis: Axes, lines: Lines, theory: Lines) -> None:
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def legend_below(made: Figure, axis: Axes) -> None:
+def legend_below(made: "Figure", axis: "Axes") -> None:
     """One legend for all panels, where it covers no line."""
     handles, labels = axis.get_legend_handles_labels()
     made.legend(
@@ -71,12 +74,14 @@ def legend_below(made: Figure, axis: Axes) -> None:
     )
 
 
-def heat_maps(records: Mapping[str, Mapping[int, Sequence[float]]]) -> Figure:
+def heat_maps(records: Mapping[str, Mapping[int, Sequence[float]]]) -> "Figure":
     """Gradient norm by layer and step of the training, as a shade.
 
     Args:
         records: for each variant its steps, and for each step the norm of every layer.
     """
+    from matplotlib.ticker import MaxNLocator
+
     made, axes = plots.figure(1, len(records), width=3.6 * len(records) + 1, height=4.2)
     for axis, (name, rows) in zip(axes.flat, records.items(), strict=True):
         steps = sorted(rows)
@@ -94,7 +99,7 @@ def heat_maps(records: Mapping[str, Mapping[int, Sequence[float]]]) -> Figure:
     return made
 
 
-def by_depth(accuracy: Mapping[str, Mapping[int, float]], guessing: float) -> Figure:
+def by_depth(accuracy: Mapping[str, Mapping[int, float]], guessing: float) -> "Figure":
     """Training accuracy of the last epoch by depth, a line for each variant.
 
     Args:

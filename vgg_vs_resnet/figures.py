@@ -1,19 +1,21 @@
 """Figures about trained image classifiers."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from common import plots
 from common.images import Images
 
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def mistakes(
     images: Images, probabilities: Mapping[str, Tensor], classes: Sequence[str], shown: int = 8
-) -> Figure:
+) -> "Figure":
     """A row of pictures for each model: those that it took for another class most confidently.
 
     Args:
@@ -38,7 +40,7 @@ def mistakes(
     return made
 
 
-def fluctuation(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
+def fluctuation(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> "Figure":
     """Validation loss by epoch, and how much it changes from one epoch to the next."""
     made, axes = plots.figure(1, 2, width=11, height=4)
     for (name, rows), colour in zip(histories.items(), plots.COLOURS * 4, strict=False):
@@ -55,7 +57,7 @@ def fluctuation(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
     return made
 
 
-def trade_off(figures: Mapping[str, Mapping[str, float]]) -> Figure:
+def trade_off(figures: Mapping[str, Mapping[str, float]]) -> "Figure":
     """Test accuracy against floating-point operations and against seconds of training."""
     made, axes = plots.figure(1, 2, width=11, height=4)
     for axis, key, scale, label in (

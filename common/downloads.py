@@ -112,9 +112,12 @@ def _checksum(folder: Path, needs: Sequence[str]) -> str:
     digest = hashlib.sha256()
     for path in (folder / need for need in needs):
         if path.is_dir():
-            files = (Path(top, name) for top, _, names in os.walk(path) for name in names)
-            sizes = sorted((f.relative_to(folder).as_posix(), f.stat().st_size) for f in files)
-            digest.update(repr(sizes).encode())
+            sizes = []
+            for top, _, names in os.walk(path):
+                inner = Path(top).relative_to(folder).as_posix()
+                # Plain text and not a Path for each file: a set may have tens of thousands.
+                sizes += [(f"{inner}/{name}", os.stat(f"{top}/{name}").st_size) for name in names]
+            digest.update(repr(sorted(sizes)).encode())
         else:
             file_digest(path, digest)
     return digest.hexdigest()[:16]

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from common.cache import cached, fingerprint
 from common.errors import UserError
@@ -42,13 +43,15 @@ class Decoded:
     """Images of one size.
 
     pixels: uint8 (images, 3, size, size). groups: int64 (images,), see `near_duplicates`. files:
-    relative to the folder; damaged: those of the files that could not be read.
+    relative to the folder; damaged: those of the files that could not be read. key: the cache's,
+    of all that the pixels depend on.
     """
 
     pixels: Tensor
     groups: Tensor
     files: list[str]
     damaged: list[str]
+    key: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -109,15 +112,18 @@ def load_folder(folder: Path, size: int, cache: Path, per_class: int = 0) -> Ima
                 f"class {name} in {folder} has {usable} usable images, and at least {FEWEST} are "
                 "needed: add some, or remove its folder"
             )
+    rows = split(labels, decoded.groups, classes)
     splits = {
-        name: Images(decoded.pixels[rows], labels[rows], [decoded.files[i] for i in rows.tolist()])
-        for name, rows in split(labels, decoded.groups, classes).items()
+        name: Images(decoded.pixels[own], labels[own], [decoded.files[i] for i in own.tolist()])
+        for name, own in rows.items()
     }
-    mean, std = channel_statistics(splits["train"].pixels)
+    key = {"images": decoded.key, "rows": hashlib.sha256(rows["train"].numpy()).hexdigest()}
+    held = cached(cache, "statistics", key, lambda: channel_statistics(splits["train"].pixels))
     notes = [*damaged_notes(decoded.damaged), *duplicates_notes(decoded.groups)]
     for name, images in splits.items():
         counts = zip(classes, images.labels.bincount(minlength=len(classes)).tolist(), strict=True)
         notes.append(f"{name}: " + ", ".join(f"{count:,} {each}" for each, count in counts))
+    mean, std = torch.from_numpy(held["mean"]), torch.from_numpy(held["std"])
     return ImageSet(classes, splits, mean, std, notes)
 
 
@@ -237,11 +243,12 @@ def read_images(folder: Path, files: Sequence[str], size: int, cache: Path) -> D
         torch.from_numpy(held["groups"]),
         [file for file in files if file not in damaged],
         held["damaged"],
+        key,
     )
 
 
-def channel_statistics(pixels: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each channel, (3,), in units of full brightness."""
+def channel_statistics(pixels: Tensor) -> dict[str, np.ndarray]:
+    """The `mean` and `std` of each channel, (3,), in units of full brightness."""
     total, squares = torch.zeros(3, dtype=torch.float64), torch.zeros(3, dtype=torch.float64)
     for part in pixels.split(256):  # a float copy of all would be four times as large
         values = part.float() / 255
@@ -250,7 +257,7 @@ def channel_statistics(pixels: Tensor) -> tuple[Tensor, Tensor]:
     count = pixels[:, 0].numel()
     mean = total / count
     std = (squares / count - mean.square()).clamp(min=1e-6).sqrt()
-    return mean.float(), std.float()
+    return {"mean": mean.float().numpy(), "std": std.float().numpy()}
 
 
 def damaged_notes(damaged: Sequence[str]) -> list[str]:

@@ -25,7 +25,7 @@ def random_pixels(count=64, size=12):
 
 def test_normalise_is_the_definition():
     pixels = random_pixels()
-    mean, std = channel_statistics(pixels)
+    mean, std = map(torch.from_numpy, channel_statistics(pixels).values())
     made = Normalise(mean, std)(pixels)
     assert made.mean((0, 2, 3)).abs().max() < 1e-5
     assert (made.std((0, 2, 3)) - 1).abs().max() < 1e-3

@@ -72,6 +72,21 @@ def test_statistics_are_those_of_the_training_split_alone(folder):
     assert torch.equal(after.std, before.std)
 
 
+def test_kept_statistics_are_those_of_the_same_training_split(folder, monkeypatch):
+    first = load(folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(image_folders, "channel_statistics", None)  # now they are read
+        again = load(folder)
+    assert torch.equal(again.mean, first.mean)
+    assert torch.equal(again.std, first.std)
+    monkeypatch.setattr(splitting, "SPLIT_SEED", 1)  # the same pictures, split otherwise
+    other = load(folder)
+    pixels = other.splits["train"].pixels.double() / 255
+    assert files_of(other) != files_of(first)
+    assert torch.allclose(other.mean, pixels.mean((0, 2, 3)).float(), atol=1e-6)
+    assert not torch.allclose(first.mean, pixels.mean((0, 2, 3)).float(), atol=1e-6)
+
+
 def test_near_duplicates_stay_together_and_are_counted(folder):
     for i in range(6):
         original = picture(200 + i)

@@ -21,13 +21,14 @@ class Sums:
         self.totals: dict[str, Tensor] = {}
         self.device = device
 
+    @torch.no_grad()
     def add_step(self, loss: Tensor, count: int | Tensor, sums: dict[str, Any]) -> None:
         """Add a batch: its mean loss, the item count it is over, and totals over the items."""
-        # Float32 would lose whole items beyond 16 million of them.
-        values = {"count": count, "loss": loss.detach().double() * count, **sums}
-        for key, value in values.items():
-            value = torch.as_tensor(value, dtype=torch.float64, device=self.device).detach()
-            self.totals[key] = self.totals[key] + value if key in self.totals else value
+        for key, value in {"count": count, "loss": loss.double() * count, **sums}.items():
+            if key not in self.totals:
+                # Float32 would lose whole items beyond 16 million of them.
+                self.totals[key] = torch.zeros((), dtype=torch.float64, device=self.device)
+            self.totals[key] += value
 
     def gather(self) -> None:
         """Move the totals of all processes into the main one's."""

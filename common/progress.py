@@ -69,7 +69,7 @@ class Progress:
 
     def start_epoch(self) -> None:
         self.sums = Sums(self.run.device)
-        self.norms = torch.zeros(2, device=self.run.device)  # sum and largest
+        self.norm_sum, self.norm_max = torch.zeros(2, device=self.run.device)
         self.seconds = 0.0  # in this epoch
 
     def wants_more(self) -> bool:
@@ -86,7 +86,8 @@ class Progress:
         if self.averaged:
             self.averaged.update_parameters(self.model)
         self.sums.add_step(loss, count, sums)
-        self.norms = torch.stack([self.norms[0] + norm, torch.maximum(self.norms[1], norm)])
+        self.norm_sum += norm
+        torch.maximum(self.norm_max, norm, out=self.norm_max)
 
     def due(self) -> bool:
         """Whether to save or stop now; the processes of a job decide as one, every few steps."""
@@ -107,8 +108,8 @@ class Progress:
             **{f"train_{key}": value for key, value in self.sums.means().items()},
             **{f"val_{key}": value for key, value in scores.items()},
             "lr": self.lr,
-            "grad_norm": self.norms[0].item() / steps,
-            "grad_norm_max": self.norms[1].item(),
+            "grad_norm": self.norm_sum.item() / steps,
+            "grad_norm_max": self.norm_max.item(),
             "samples_per_second": samples / max(self.seconds, 1e-9),
             "seconds": self.seconds,
         }
@@ -166,7 +167,7 @@ class Progress:
             "history": vars(self.history),
             "counters": [self.epoch, self.batch, self.stale, self.seconds, self.finished],
             "sums": self.sums.totals,
-            "norms": self.norms,
+            "norms": torch.stack([self.norm_sum, self.norm_max]),
             "random": checkpoints.random_state(),
         }
 
@@ -187,7 +188,7 @@ class Progress:
             self.best_weights = state["best_weights"]
             self.history = History(**state["history"])
             self.epoch, self.batch, self.stale, self.seconds, self.finished = state["counters"]
-            self.norms = state["norms"]
+            self.norm_sum, self.norm_max = state["norms"]
             # The file holds the totals of all processes: one of them goes on with these.
             if distributed.is_main():
                 self.sums.totals = state["sums"]

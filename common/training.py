@@ -169,7 +169,9 @@ def train_step(
         (loss * (own * distributed.world_size() / total).float()).backward()
     else:
         loss.backward()
-    norm = nn.utils.clip_grad_norm_(parameters, config.clip_norm or math.inf)
+    norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    if config.clip_norm:
+        nn.utils.clip_grads_with_norm_(parameters, config.clip_norm, norm)
     optimizer.step()
     progress.after_step(count, loss.detach(), sums, norm)
     return loss.detach()

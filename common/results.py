@@ -12,7 +12,8 @@ generated, up to the next end mark:
     <!-- speed growth --> ... <!-- end -->
 
 A table with the word `alone` leaves out the baselines and the published figures. A table of speed
-is one that tests/benchmarks/speed.py wrote to `results/speed.json`; before that it is empty.
+is one that tests/benchmarks/speed.py or scaling.py wrote to `results/speed.json`; before that it is
+empty.
 """
 
 import argparse
@@ -163,7 +164,9 @@ def speed(name: str) -> str:
     path = RESULTS / SPEED_FILE
     if not path.exists():
         return ""
-    rows = json.loads(path.read_text(encoding="utf-8"))["tables"][name]
+    rows = json.loads(path.read_text(encoding="utf-8"))["tables"].get(name)
+    if not rows:
+        return ""
     return markdown(list(rows[0]), [list(row.values()) for row in rows])
 
 

@@ -41,7 +41,8 @@ def main() -> None:
     if unknown := set(options.projects) - set(PROJECTS):
         parser.error(f"there is no project {sorted(unknown)[0]}: {', '.join(PROJECTS)}")
     path = results.RESULTS / results.SPEED_FILE
-    held = json.loads(path.read_text(encoding="utf-8"))["projects"] if path.exists() else {}
+    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    held = before.get("projects", {})
     for project in options.projects or PROJECTS:
         held[project] = measure(project, options.threads, options.seconds)
     held = dict(sorted(held.items()))
@@ -49,7 +50,8 @@ def main() -> None:
     print()
     for goal, met in goals(held, imports):
         print(f"{'met   ' if met else 'MISSED'}  {goal}")
-    tables = {"throughput": throughput_table(held), "growth": growth_table(held)}
+    tables = before.get("tables", {})  # scaling.py's is kept
+    tables |= {"throughput": throughput_table(held), "growth": growth_table(held)}
     found = {"projects": held, "imports": imports, "tables": tables}
     checkpoints.write_text(path, json.dumps(found, indent=1) + "\n")
     results.write_tables()

@@ -103,14 +103,14 @@ def summary(values: Sequence[float | None]) -> dict[str, Any]:
     known = [value for value in values if value is not None]
     return {
         "mean": rounded(statistics.mean(known)) if known else None,
-        "std": rounded(statistics.stdev(known)) if len(known) > 1 else None,
+        "std": rounded(float(statistics.stdev(known))) if len(known) > 1 else None,
         "values": [rounded(value) for value in values],
     }
 
 
 def rounded(value: float | None) -> float | None:
-    """Six significant digits: no figure here is known better."""
-    return None if value is None else float(f"{value:.6g}")
+    """Six significant digits, for no measured figure here is known better; a count stays exact."""
+    return value if value is None or isinstance(value, int) else float(f"{value:.6g}")
 
 
 def figure_text(metric: str, value: float | None, std: float | None = None) -> str:
@@ -124,7 +124,8 @@ def figure_text(metric: str, value: float | None, std: float | None = None) -> s
         digits = 0 if size >= 1000 or (float(value).is_integer() and not std) else 3
         digits = min(digits, 1) if size >= 10 else digits
     text = f"{value:,.{digits}f}"
-    return text if std is None else f"{text} ± {std:,.{digits}f}"
+    is_count = isinstance(value, int) and not std  # alike in all seeds
+    return text if std is None or is_count else f"{text} ± {std:,.{digits}f}"
 
 
 def table(project: str, records: Sequence[str], metrics: Sequence[str], alone: bool = False) -> str:

@@ -49,6 +49,12 @@ def test_a_record_is_mean_and_spread_over_seeds(folder):
     assert record["settings"] == {"lr": 0.1}  # neither the seed nor where it ran
 
 
+def test_counts_stay_exact_and_have_no_spread():
+    runs = [run(seed=seed, metrics={"parameters": 133_638_952}) for seed in (0, 1)]
+    results.add("toy", "default", runs)
+    assert results.value("toy", "default", "parameters") == "133,638,952"
+
+
 def test_a_record_of_the_same_name_is_replaced():
     results.add("toy", "default", [RUN])
     results.add("toy", "other", [RUN])

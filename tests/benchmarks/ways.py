@@ -54,7 +54,7 @@ class Ours:
         config = dataclasses.replace(case.config, save_seconds=math.inf)
         scheduler = training.make_scheduler(optimizer, config, len(case.loader))
         run = Run("benchmark", config, Path(), CPU)  # its folder is never used: nothing is saved
-        self.progress = Progress(self.model, optimizer, scheduler, config, run)
+        self.progress = Progress(self.model, optimizer, scheduler, config, run, "lr")
 
     def turn(self, turn: Turn) -> float:
         device.keep_freed_memory()

@@ -44,15 +44,16 @@ def table(outcomes: Mapping[str, Outcome]) -> str:
 def save_all(run: Run, outcomes: Mapping[str, Outcome], found: FoodSet) -> None:
     """Every figure of a run, in its folder."""
     test, classes = found.splits["test"], found.classes
-    networks = {k: v.rows for k, v in outcomes.items() if "train_accuracy" in v.rows[0]}
+    # The points of a learning curve are too many to look at one by one.
+    most = {k: v for k, v in outcomes.items() if not v.variant.per_class} or outcomes
+    networks = {k: v.rows for k, v in most.items() if "train_accuracy" in v.rows[0]}
     run.save_plot(plots.curves(networks, ("loss", "accuracy")), "curves.png")
-    run.save_plot(trade_off({k: v.metrics for k, v in outcomes.items()}), "trade-off.png")
+    run.save_plot(trade_off({k: v.metrics for k, v in most.items()}), "trade-off.png")
     if any(outcome.variant.per_class for outcome in outcomes.values()):
         run.save_plot(learning_curve(outcomes), "learning-curve.png")
-    for name, outcome in outcomes.items():
-        if not outcome.variant.per_class:  # the points of a learning curve are too many to look at
-            matrix = plots.confusion(outcome.report["confusion"], classes, name)
-            run.save_plot(matrix, f"confusion-{file_name(outcome.variant.title)}.png")
+    for name, outcome in most.items():
+        matrix = plots.confusion(outcome.report["confusion"], classes, name)
+        run.save_plot(matrix, f"confusion-{file_name(name)}.png")
     best = max(outcomes, key=lambda variant: outcomes[variant].metrics["val_accuracy"])
     chosen = outcomes[best]
     made = examples(test, chosen.probabilities, classes)

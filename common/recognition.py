@@ -81,7 +81,12 @@ class Recogniser:
         return found
 
 
-def predict(config: Config, load: Callable[[Config], Recogniser]) -> Iterator[Prediction]:
+def main(load: Callable[[Config], Recogniser], config: Config) -> None:
+    """Print a line for each picture, its likeliest classes first; `load` as for `predict`."""
+    show(predict(load, config), config.json)
+
+
+def predict(load: Callable[[Config], Recogniser], config: Config) -> Iterator[Prediction]:
     """The predictions one by one, in the order of the files.
 
     Args:

@@ -7,7 +7,7 @@ find . -name "*.jpg" | python transfer_food11/predict.py -
 
 import json
 import sys
-from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from common import checkpoints, device, recognition, runs
 from common.augmentation import Normalise
 from common.config import cli
-from common.recognition import Config, Prediction, Recogniser
+from common.recognition import Config, Recogniser
 
 import torch
 from torch import Tensor
@@ -48,15 +48,8 @@ def load(config: Config) -> Recogniser:
     return Recogniser(about["classes"], about["side"], probabilities)
 
 
-def predict(config: Config) -> Iterator[Prediction]:
-    """The predictions one by one, in the order of the files."""
-    return recognition.predict(config, load)
-
-
-def main(config: Config) -> None:
-    """Print a line for each photograph, its likeliest classes first."""
-    recognition.show(predict(config), config.json)
-
+predict = partial(recognition.predict, load)  # settings -> the predictions one by one
+main = partial(recognition.main, load)
 
 if __name__ == "__main__":
     cli(Config, main)

@@ -10,11 +10,18 @@ from common.recognition import Recogniser
 
 from torch import Tensor, nn
 
+from vgg_vs_resnet import model as models
+
+
+def make_model(name: str, classes: int, settings: Mapping[str, Any]) -> nn.Module:
+    """One of vgg_vs_resnet's models, untrained, from its name and a run's settings."""
+    return models.make(name, classes, **{each: settings[each] for each in models.SETTINGS})
+
 
 def load(
     project: str,
-    config: recognition.Config,
     make: Callable[[str, int, Mapping[str, Any]], nn.Module],
+    config: recognition.Config,
 ) -> Recogniser:
     """The model that the settings name.
 

@@ -26,7 +26,7 @@ def load(config):
 
 
 def ask(*images):
-    return list(recognition.predict(Config(tuple(map(str, images))), load))
+    return list(recognition.predict(load, Config(tuple(map(str, images)))))
 
 
 @pytest.fixture

@@ -65,19 +65,18 @@ class Normalise:
         c b (s x + (1 - s) grey(x)) + (1 - c) b m: with the normalisation that is one 3 x 3 matrix
         and one shift for each sample. Values are not clipped to the range of a picture.
         """
-        images = pixels.float().div_(255)  # (batch, 3, height, width)
         if not jitter:
-            return images.sub_(self.mean).div_(self.std)
-        count, place = len(images), images.device
+            return pixels.float().div_(255).sub_(self.mean).div_(self.std)
+        flat = pixels.flatten(2).float().div_(255)  # (batch, 3, height x width)
+        count, place = len(flat), flat.device
         factors = torch.empty(3, count, 1, 1, device=place).uniform_(1 - jitter, 1 + jitter)
         brightness, contrast, saturation = factors  # (batch, 1, 1) each
         colour = torch.eye(3, device=place)
         matrix = brightness * contrast * (saturation * colour + (1 - saturation) * self.grey)
-        level = (images.mean((2, 3)) @ self.grey).view(count, 1, 1)  # (batch, 1, 1)
+        level = (flat.mean(2) @ self.grey).view(count, 1, 1)  # (batch, 1, 1)
         shift = (1 - contrast) * brightness * level - self.mean[:, 0]  # (batch, 3, 1)
-        flat = images.flatten(2)  # (batch, 3, height x width)
         std = self.std[:, 0]  # (3, 1)
-        return torch.baddbmm(shift / std, matrix / std, flat).view_as(images)
+        return torch.baddbmm(shift / std, matrix / std, flat).view_as(pixels)
 
 
 def random_crop(pixels: Tensor, padding: int, fill: int) -> Tensor:

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from common import checkpoints
 from common.cache import fingerprint
@@ -23,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-VERSION = 1  # raise it when decoding or comparing changes: older stores are made again
+VERSION = 2  # raise it when decoding or comparing changes: older stores are made again
 COMPARED = 128  # pictures compared at a time: as floats they take 100 MB at 256 x 256
 
 
@@ -67,7 +68,7 @@ def store(folder: Path, files: Sequence[str], side: int, cache: Path) -> Stored:
             found = make(folder, files, side, raw)
             checkpoints.write_text(description, json.dumps(found))
     good = [file for file in files if file not in found["damaged"]]
-    pixels = np.memmap(raw, np.uint8, "c", shape=(len(good), 3, side, side))
+    pixels = mapped(raw, "c", len(good), side)
     groups = torch.tensor(found["groups"])
     return Stored(torch.from_numpy(pixels), groups, good, found["damaged"], key)
 
@@ -95,12 +96,17 @@ def read_description(raw: Path, description: Path, side: int) -> dict | None:
     return found if whole else None
 
 
+def mapped(raw: Path | str, mode: Literal["c", "w+"], count: int, side: int) -> np.ndarray:
+    """The file as uint8 (count, 3, side, side), channels last: a CPU resizes that twice as fast."""
+    return np.memmap(raw, np.uint8, mode, shape=(count, side, side, 3)).transpose(0, 3, 1, 2)
+
+
 def make(folder: Path, files: Sequence[str], side: int, raw: Path) -> dict:
     """Decode into a file beside `raw` that takes its name when it is complete."""
     handle, temporary = tempfile.mkstemp(dir=raw.parent, prefix=f".{raw.name}.")
     os.close(handle)
     try:
-        pixels = np.memmap(temporary, np.uint8, "w+", shape=(len(files), 3, side, side))
+        pixels = mapped(temporary, "w+", len(files), side)
         damaged = decode_all(folder, files, pixels)
         if len(damaged) == len(files):
             raise UserError(f"no picture in {folder} can be read: {next(iter(damaged.values()))}")

@@ -90,7 +90,7 @@ def test_odd_and_broken_pictures(copied):
     # What lies after the skipped ones is still each with its own pixels.
     for name, part in found.splits.items():
         last = copied / part.files[-1]
-        assert torch.equal(part.pixels[-1], torch.from_numpy(decode(last, SIDE))), name
+        assert torch.equal(part.pixels[-1], torch.tensor(decode(last, SIDE))), name
 
 
 def test_store_is_mapped_and_made_again_when_it_is_not_whole(copied):

@@ -26,8 +26,8 @@ def pixels():
 def test_whole_crop_of_the_same_size_is_the_picture_or_its_mirror(pixels, monkeypatch):
     monkeypatch.setattr(inputs, "LONGEST", 1.0)
     torch.manual_seed(0)
-    assert torch.equal(inputs.random_resized_crop(pixels, 20, 1.0, False), pixels)
-    turned = inputs.random_resized_crop(pixels, 20, 1.0, True)
+    assert torch.equal(inputs.random_resized_crops(pixels, 20, 1.0, False), pixels)
+    turned = inputs.random_resized_crops(pixels, 20, 1.0, True)
     same, mirrored = ((turned == each).all((1, 2, 3)) for each in (pixels, pixels.flip(3)))
     assert (same ^ mirrored).all()
     assert 15 < same.sum() < 49
@@ -40,7 +40,7 @@ def test_crops_stay_inside_and_have_their_share():
         [ramp.expand(256, 256), ramp[:, None].expand(256, 256), ramp.expand(256, 256)]
     )
     torch.manual_seed(0)
-    crops = inputs.random_resized_crop(both.expand(200, -1, -1, -1), 64, 0.3, False).float()
+    crops = inputs.random_resized_crops(both.expand(200, -1, -1, -1), 64, 0.3, False).float()
     wide = (crops[:, 0].amax((1, 2)) - crops[:, 0].amin((1, 2))) / 255 * 64 / 63
     tall = (crops[:, 1].amax((1, 2)) - crops[:, 1].amin((1, 2))) / 255 * 64 / 63
     area = wide * tall

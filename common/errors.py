@@ -13,6 +13,10 @@ class SettingError(UserError):
     exit_code = 2
 
 
+class LostLoss(UserError):
+    """Training ended because its loss became NaN or infinite."""
+
+
 def require(condition: bool, message: str) -> None:
     """Raise SettingError(message) unless the condition holds."""
     if not condition:

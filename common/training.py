@@ -16,7 +16,7 @@ from typing import Any
 from common import device, distributed
 from common.batches import Loader
 from common.config import Settings, flag
-from common.errors import UserError
+from common.errors import LostLoss
 from common.metrics import Sums
 from common.progress import History, Progress
 from common.runs import Run
@@ -86,7 +86,8 @@ def fit(
         rate: the setting that holds this model's learning rate, for the message on a lost one.
 
     Raises:
-        UserError: the loss became NaN or infinite, or a checkpoint does not fit.
+        LostLoss: the loss became NaN or infinite.
+        UserError: a checkpoint does not fit.
         Stopped: SIGTERM came, or SIGINT before the first epoch was validated.
     """
     run.stop.raise_if_stopped()
@@ -178,10 +179,10 @@ def train_step(
 
 
 def check_finite(loss: Tensor, number: int, progress: Progress) -> None:
-    """Raise UserError if the loss is NaN or infinite: the last checkpoint holds good weights."""
+    """Raise LostLoss if the loss is NaN or infinite: the last checkpoint holds good weights."""
     if not math.isfinite(loss.item()):
         lr = progress.optimizer.param_groups[0]["lr"]
-        raise UserError(
+        raise LostLoss(
             f"the loss is {loss.item()} at step {number} (epoch {progress.epoch + 1}, learning "
             f"rate {lr:.3g}): lower --{flag(progress.rate)}, set --clip-norm 1, or lengthen "
             "--warmup-epochs"

@@ -1,6 +1,7 @@
 """train.py of resnext_comparison: its three studies, and the user's mistakes."""
 
 import json
+import re
 
 from common import config as settings
 from common.errors import SettingError, UserError
@@ -92,8 +93,20 @@ def test_a_model_of_a_study_predicts_too(trained, elsewhere, tmp_path):
     assert hits / 18 == pytest.approx(figures["test_accuracy"])
 
 
-def test_a_lost_loss_names_the_flag_of_the_studys_rates(trained, elsewhere, tmp_path):
-    with pytest.raises(UserError, match=r"the loss is .* lower --rates, "):
+def test_a_rate_that_loses_the_loss_is_left_out(trained, elsewhere, tmp_path, capsys):
+    names = ("vgg16c", "resnext29")
+    results, folder = study(
+        elsewhere, tmp_path, study="rate", models=names, rates=(1e30, 0.01), study_epochs=2
+    )
+    printed = capsys.readouterr().out
+    for name in names:
+        assert re.search(rf"{name} rate 1e\+30 is left out: .* lower --rates, ", printed)
+    assert list(figures(results)) == [f"{name} rate 0.01" for name in names]
+    assert (folder / "rates.png").stat().st_size > 0
+
+
+def test_a_study_whose_rates_all_lose_the_loss_says_so(trained, elsewhere, tmp_path):
+    with pytest.raises(UserError, match="every rate of the study lost the loss: lower --rates"):
         study(elsewhere, tmp_path, study="rate", models=("vgg16c",), rates=(1e30,), study_epochs=2)
 
 

@@ -218,7 +218,9 @@ def run_network(
     device.seed_everything(config.seed)
     history = training.fit(
         model,
-        inputs.train_loader(images, normalise, config, run.device),
+        inputs.train_loader(
+            images, normalise, config, run.device, inputs.repeated(len(images), config)
+        ),
         inputs.eval_loader(splits["val"], normalise, run.device),
         tuning.make_step(config, task.class_weights(images.labels)),
         optimizer,

@@ -28,19 +28,23 @@ def normaliser(preprocessing: Preprocessing, place: torch.device) -> Normalise:
     return Normalise(mean, std)
 
 
-def eval_loader(images: Images, normalise: Normalise, place: torch.device) -> Loader:
+def eval_loader(
+    images: Images, normalise: Normalise, place: torch.device, mirror: bool = False
+) -> Loader:
     """Batches (float32 (batch, 3, side, side), int64 (batch,)) of whole pictures, in order."""
 
     def fetch(rows: Tensor) -> tuple[Tensor, Tensor]:
-        return laid_out(normalise(images.pixels[rows].to(place))), images.labels[rows].to(place)
+        pixels = images.pixels[rows].to(place)
+        pixels = pixels.flip(3) if mirror else pixels
+        return laid_out(normalise(pixels)), images.labels[rows].to(place)
 
     return Loader(in_order(len(images), PREDICTED), fetch)
 
 
 def train_loader(
-    images: Images, normalise: Normalise, config: Config, place: torch.device
+    images: Images, normalise: Normalise, config: Config, place: torch.device, plan: Plan
 ) -> Loader:
-    """Batches (float32 (batch, 3, size, size), int64 (batch,)), shuffled and varied."""
+    """Batches (float32 (batch, 3, size, size), int64 (batch,)), varied anew each time."""
     vary = Augmentation(jitter=config.jitter, erase=config.erase)
     policy = POLICIES[config.policy]() if config.policy != "none" else None
 
@@ -51,14 +55,13 @@ def train_loader(
         crops = random_resized_crops(pictures, config.size, config.crop, config.flip).to(place)
         return laid_out(normalise(crops, vary)), images.labels[rows].to(place)
 
-    plan = repeated(len(images), config.batch_size, config.epoch_steps, config.seed)
     return Loader(plan, fetch)
 
 
-def repeated(count: int, batch_size: int, least: int, seed: int) -> Plan:
-    """Shuffled passes over `count` samples, as many an epoch as make `least` batches or more."""
-    once = shuffled(count, batch_size, seed)
-    passes = math.ceil(least / math.ceil(count / batch_size))
+def repeated(count: int, config: Config) -> Plan:
+    """Shuffled passes over `count` samples, as many an epoch as make its least number of steps."""
+    once = shuffled(count, config.batch_size, config.seed)
+    passes = math.ceil(config.epoch_steps / math.ceil(count / config.batch_size))
 
     def plan(epoch: int) -> list[Tensor]:
         return [batch for i in range(passes) for batch in once(epoch * passes + i)]

@@ -1,7 +1,7 @@
 """A linear probe: features of the frozen network computed once, a linear head trained on them.
 
 The features are standardised by the training pictures and the head is multinomial logistic
-regression with an L2 penalty, of the strength that validation prefers. Afterwards the
+regression with an L2 penalty, of the strength that is most accurate on validation. Afterwards the
 standardisation is folded into the head, so that it fits on the network.
 """
 
@@ -10,9 +10,11 @@ import hashlib
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from common import training
-from common.batches import Loader, tensor_loader
+from common.augmentation import Normalise
+from common.batches import Loader, in_order, tensor_loader
 from common.cache import cached
 from common.images import Images
 from common.progress import History
@@ -23,7 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from transfer_food11.inputs import eval_loader, normaliser, repeated
+from transfer_food11.inputs import PREDICTED, eval_loader, normaliser, repeated, train_loader
 from transfer_food11.model import Classifier
 from transfer_food11.settings import Config
 
@@ -34,7 +36,7 @@ LEAST_STD = 1e-3  # features that hardly vary are not blown up
 class Features:
     """What the head sees of a split.
 
-    views: float32 (1 or 2, pictures, features), of the pictures and of their mirror images.
+    views: float32 (views, pictures, features), see `looks`.
     seconds: that it took to compute them, now or when the cache was filled.
     """
 
@@ -63,8 +65,6 @@ def extract(
 ) -> dict[str, Features]:
     """The features of every split, from the cache where they are.
 
-    Training sees mirror images with --flip, validation and test with --test-flip.
-
     Args:
         key: stands for the pictures.
     """
@@ -72,21 +72,21 @@ def extract(
     weights = digest(model)
     found = {}
     for name, images in splits.items():
-        loader = eval_loader(images, normalise, run.device)
         views, spent = [], 0.0
-        flip = config.flip if name == "train" else config.test_flip
-        for mirror in (False, True) if flip else (False,):
+        for seen, loader in looks(name, images, normalise, config, run.device):
 
-            def build(loader: Loader = loader, mirror: bool = mirror) -> dict[str, np.ndarray]:
+            def build(loader: Loader = loader, seed: int = len(views)) -> dict[str, np.ndarray]:
                 began = time.monotonic()
-                made = features(model, loader, config.precision, mirror).numpy()
+                with torch.random.fork_rng():
+                    torch.manual_seed(seed)  # the same parts in every run
+                    made = training.predict(model, loader, forward, config.precision).numpy()
                 return {"features": made, "seconds": np.array(time.monotonic() - began)}
 
             described = {
                 "pictures": key,
                 "split": name,
                 "weights": weights,
-                "mirror": mirror,
+                "seen": seen,
                 "precision": f"{config.precision} {run.device.type}",
             }
             held = cached(cache, "features", described, build)
@@ -100,13 +100,29 @@ def extract(
     return found
 
 
-def features(model: Classifier, loader: Loader, precision: str, mirror: bool) -> Tensor:
-    """float32 (pictures, features), on the CPU."""
+def looks(
+    name: str, images: Images, normalise: Normalise, config: Config, place: torch.device
+) -> list[tuple[list[Any], Loader]]:
+    """How the head sees a split: what decides a view, and its batches.
 
-    def forward(model: Classifier, batch: tuple[Tensor, Tensor]) -> Tensor:
-        return model.features(batch[0].flip(3) if mirror else batch[0])
+    All splits are seen whole, mirrored too with --flip (training) or --test-flip; training also in
+    varied parts, as whole networks see it.
+    """
+    flip = config.flip if name == "train" else config.test_flip
+    made: list[tuple[list[Any], Loader]] = [
+        (["mirrored" if mirror else "whole"], eval_loader(images, normalise, place, mirror))
+        for mirror in ((False, True) if flip else (False,))
+    ]
+    if name == "train":
+        parts = train_loader(images, normalise, config, place, in_order(len(images), PREDICTED))
+        how = [config.size, config.crop, config.flip, config.jitter, config.erase, config.policy]
+        made += [(["part", number, *how], parts) for number in range(config.probe_parts)]
+    return made
 
-    return training.predict(model, loader, forward, precision)
+
+def forward(model: Classifier, batch: tuple[Tensor, Tensor]) -> Tensor:
+    """float32 (pictures, features)."""
+    return model.features(batch[0])
 
 
 class Heads(nn.Module):
@@ -166,7 +182,7 @@ def train(
     )  # fmt: skip
     strengths = torch.tensor(config.strengths, device=place)
     heads = Heads(train.shape[2], model.head.out_features, len(strengths)).to(place)
-    plan = repeated(train.shape[1], config.batch_size, config.epoch_steps, config.seed)
+    plan = repeated(train.shape[1], config)
     history = training.fit(
         heads,
         Loader(plan, fetch),
@@ -179,8 +195,9 @@ def train(
     )
     with torch.no_grad():
         logits = heads(standard["val"])  # (pictures, strengths, classes)
-        losses = torch.stack([F.cross_entropy(each, targets["val"]) for each in logits.unbind(1)])
-        best = int(losses.argmin())
+        hits = (logits.argmax(2) == targets["val"][:, None]).sum(0).tolist()
+        losses = [float(F.cross_entropy(each, targets["val"])) for each in logits.unbind(1)]
+        best = max(range(len(hits)), key=lambda i: (hits[i], -losses[i]))
         weight = heads.weight[best].cpu() / std
         model.head.weight.copy_(weight)
         model.head.bias.copy_(heads.bias[best].cpu() - weight @ mean)

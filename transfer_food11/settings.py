@@ -42,6 +42,7 @@ class Config(Settings):
     # Training of the head alone
     probe_epochs: int = 15  # passes over the features of the frozen network
     probe_lr: float = 1e-3  # learning rate, at its highest
+    probe_parts: int = 2  # varied parts of each picture that it sees, besides the whole
     strengths: tuple[float, ...] = (0.01, 0.03, 0.1, 0.3)  # L2 penalties; validation chooses
 
     # Augmentation
@@ -68,6 +69,7 @@ class Config(Settings):
             require(bool(values), f"--{flag(name)} is empty: name at least one")
             require(len(set(values)) == len(values), f"--{flag(name)} names one twice")
         self.check_at_least(1, "probe_epochs", "accumulate", "epoch_steps")
+        self.check_at_least(0, "probe_parts")
         self.check_positive("scratch_lr", "probe_lr")
         for name in ("layer_decay", "crop"):
             value = getattr(self, name)

@@ -80,7 +80,9 @@ def build(config: Config, factor: float) -> Case:
         config=config,
         step=tuning.make_step(config, None),
         inputs=lambda batch: batch[:1],
-        loader=inputs.train_loader(part, normalise, config, CPU),
+        loader=inputs.train_loader(
+            part, normalise, config, CPU, inputs.repeated(len(part), config)
+        ),
         model=lambda: make().to(memory_format=torch.channels_last),
         optimizer=lambda made: tuning.make_optimizer(
             made, config.lr, config.layer_decay, config.weight_decay

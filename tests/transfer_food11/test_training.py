@@ -1,6 +1,7 @@
 """The parts of the training: crops, mixing, rates, accumulated gradients, the probe's head."""
 
 import dataclasses
+import itertools
 
 from common import config as settings
 from common.errors import SettingError
@@ -50,13 +51,14 @@ def test_crops_stay_inside_and_have_their_share():
 
 
 def test_plan_repeats_a_small_split_and_not_a_large_one():
-    small = inputs.repeated(10, 4, 7, seed=1)
+    config = Config(batch_size=4, epoch_steps=7, seed=1)
+    small = inputs.repeated(10, config)
     for epoch in (0, 1):
         batches = small(epoch)
         assert len(batches) == 9  # three passes of three batches
         assert torch.cat(batches).bincount().tolist() == [3] * 10
     assert [b.tolist() for b in small(0)] != [b.tolist() for b in small(1)]
-    assert len(inputs.repeated(100, 4, 7, seed=1)(0)) == 25
+    assert len(inputs.repeated(100, config)(0)) == 25
 
 
 @pytest.mark.parametrize("how", ["mixup", "cutmix"])
@@ -139,9 +141,11 @@ def test_head_of_the_probe_gives_on_pictures_what_it_gave_on_features(pixels, tm
     run = runs.start("transfer_food11", config)
     found = probe.extract(model, splits, "key", config, run, tmp_path / "cache")
     again = probe.extract(model, splits, "key", config, run, tmp_path / "cache")
-    assert len(list((tmp_path / "cache").glob("features-*"))) == 6
+    assert len(list((tmp_path / "cache").glob("features-*"))) == 8
     assert torch.equal(found["test"].views, again["test"].views)
-    assert found["train"].views.shape == (2, 32, 1280)
+    whole, mirrored, first, second = found["train"].views  # each (32, 1280)
+    for one, other in itertools.combinations((whole, mirrored, first, second), 2):
+        assert not torch.allclose(one, other, atol=1e-3)
     every = {name: part.labels for name, part in splits.items()}
     history, strength = probe.train(model, found, every, None, config, run)
     assert strength in config.strengths
@@ -162,8 +166,9 @@ def test_training_batches(pixels, policy):
     config = Config(size=32, stored_size=32, batch_size=8, epoch_steps=1, erase=0.5, policy=policy)
     images = Images(F.interpolate(pixels, (32, 32)), torch.arange(64), [])
     normalise = inputs.normaliser(Classifier("efficientnet_lite0", 2).preprocessing, CPU)
+    plan = inputs.repeated(len(images), config)
     seen = []
-    for batch, labels in inputs.train_loader(images, normalise, config, CPU).epoch(0):
+    for batch, labels in inputs.train_loader(images, normalise, config, CPU, plan).epoch(0):
         assert batch.shape == (8, 3, 32, 32)
         assert batch.dtype == torch.float32
         assert batch.isfinite().all()

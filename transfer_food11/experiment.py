@@ -179,6 +179,7 @@ def run_probe(
     seen = {**features, "train": dataclasses.replace(whole, views=whole.views[:, rows])}
     labels = {name: images.labels for name, images in splits.items()}
     labels["train"] = labels["train"][rows]
+    device.seed_everything(config.seed)  # whatever was trained before
     history, strength = probe.train(
         model, seen, labels, task.class_weights(labels["train"]), config, part
     )

@@ -65,16 +65,13 @@ def trade_off(figures: Mapping[str, Mapping[str, float]]) -> "Figure":
         (axes[0, 1], "train_seconds", 1.0, "seconds of training"),
     ):
         for (name, each), colour in zip(figures.items(), plots.COLOURS * 4, strict=False):
-            axis.scatter(each[key] / scale, 100 * each["test_accuracy"], color=colour, s=60)
-            axis.annotate(
-                name,
-                (each[key] / scale, 100 * each["test_accuracy"]),
-                xytext=(6, 6),
-                textcoords="offset points",
-                fontsize=9,
-            )
+            place = (each[key] / scale, 100 * each["test_accuracy"])
+            axis.scatter(*place, color=colour, s=60, label=name)
         axis.set(xlabel=label, ylabel="test accuracy, %")
         axis.margins(0.2)
         axis.grid(alpha=0.3)
+    made.legend(
+        *axis.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False
+    )
     made.suptitle("Accuracy and what it costs")
     return made

@@ -13,6 +13,7 @@ from common import checkpoints
 import numpy as np
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 # Okabe and Ito 2008, darkest first.
@@ -34,6 +35,19 @@ def figure(
         axis.spines[["top", "right"]].set_visible(False)
         axis.set_prop_cycle(color=COLOURS)
     return made, axes
+
+
+def legend_below(made: "Figure", axis: "Axes", columns: int = 0) -> None:
+    """One legend for all panels, where it covers nothing; 0 columns = all in one row."""
+    handles, labels = axis.get_legend_handles_labels()
+    made.legend(
+        handles,
+        labels,
+        loc="outside lower center",
+        ncols=columns or len(labels),
+        frameon=False,
+        fontsize=9,
+    )
 
 
 def save(made: "Figure", path: Path, sample: bool = False) -> None:

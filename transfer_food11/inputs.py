@@ -51,7 +51,7 @@ def train_loader(
     def fetch(rows: Tensor) -> tuple[Tensor, Tensor]:
         pictures = [images.pixels[row] for row in rows.tolist()]  # views of what is mapped
         if policy:
-            pictures = [policy(picture) for picture in pictures]  # it draws once for a batch
+            pictures = [policy(picture) for picture in pictures]  # a batch would get one draw
         crops = random_resized_crops(pictures, config.size, config.crop, config.flip).to(place)
         return laid_out(normalise(crops, vary)), images.labels[rows].to(place)
 

@@ -36,7 +36,7 @@ def gradients(starts: Mapping[str, Start], theory: Lines) -> "Figure":
     )
     axes[0, 0].set(ylabel="norm of the gradient")
     axes[0, 1].set(ylabel="norm of the gradient / norm of the weights")
-    legend_below(made, axes[0, 0])
+    plots.legend_below(made, axes[0, 0])
     made.suptitle("Gradient of each convolution before the first step")
     return made
 
@@ -48,7 +48,7 @@ def forward(starts: Mapping[str, Start], theory: Lines) -> "Figure":
     draw(axes[0, 1], {name: start.signal for name, start in starts.items()}, {})
     axes[0, 0].set(ylabel="variance of the outputs")
     axes[0, 1].set(ylabel="variance from picture to picture")
-    legend_below(made, axes[0, 0])
+    plots.legend_below(made, axes[0, 0])
     made.suptitle("Forward, before the first step: what is there, and what tells pictures apart")
     return made
 
@@ -64,14 +64,6 @@ def draw(axis: "Axes", lines: Lines, theory: Lines) -> None:
             axis.plot(layers, theory[name], "--", color=COLOURS[name], label=f"{name}, theory")
     axis.set(xlabel="layer, from the picture to the head", yscale="log")
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-
-
-def legend_below(made: "Figure", axis: "Axes") -> None:
-    """One legend for all panels, where it covers no line."""
-    handles, labels = axis.get_legend_handles_labels()
-    made.legend(
-        handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize=9
-    )
 
 
 def heat_maps(records: Mapping[str, Mapping[int, Sequence[float]]]) -> "Figure":

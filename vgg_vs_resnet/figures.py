@@ -70,8 +70,6 @@ def trade_off(figures: Mapping[str, Mapping[str, float]]) -> "Figure":
         axis.set(xlabel=label, ylabel="test accuracy, %")
         axis.margins(0.2)
         axis.grid(alpha=0.3)
-    made.legend(
-        *axis.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False
-    )
+    plots.legend_below(made, axes[0, 0], columns=3)
     made.suptitle("Accuracy and what it costs")
     return made

@@ -1,5 +1,1 @@
-"""What the eight projects share. Importing it checks that the environment can run them."""
-
-from common import environment
-
-environment.check()
+"""What the eight projects share: settings, training loop, device, metrics, data."""

@@ -2,18 +2,18 @@
 
 A `Loader` is two functions: `plan(epoch)` lists the indices of every batch of an epoch, and
 `fetch(indices)` makes the batch. A plan depends on its seed and the epoch alone, so a resumed run
-goes on at any step with the batches it would have had, and the processes of one torchrun job
-share out each batch without loss or repeat.
+goes on with the batches it would have had, and the processes of one torchrun job divide each batch
+among themselves without loss or repetition. No worker processes: the data lies in memory.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from common import distributed
-from common.errors import UserError
-
 import torch
 from torch import Tensor
+
+from common import distributed
+from common.settings import UserError
 
 Plan = Callable[[int], list[Tensor]]
 
@@ -24,10 +24,11 @@ class Loader:
     Args:
         plan: epoch number -> one LongTensor of indices for each batch.
         fetch: indices -> batch (a tensor, or a tuple or dict of tensors).
+        least: samples that a training batch needs at least, 2 for BatchNorm.
     """
 
-    def __init__(self, plan: Plan, fetch: Callable[[Tensor], Any]):
-        self.plan, self.fetch = plan, fetch
+    def __init__(self, plan: Plan, fetch: Callable[[Tensor], Any], least: int = 1):
+        self.plan, self.fetch, self.least = plan, fetch, least
         first = self.batches(0)
         self.length, self.samples = len(first), sum(map(len, first))
 
@@ -37,30 +38,38 @@ class Loader:
     def batches(self, epoch: int) -> list[Tensor]:
         """The indices of each batch of an epoch.
 
-        A batch with too few samples for every process (or for BatchNorm, which needs two) joins
-        the one before it, so that none is lost.
+        One short batch, with fewer samples than `least` or than there are processes, joins its
+        neighbour, so that no sample is lost.
 
         Raises:
-            UserError: fewer samples than processes.
+            UserError: all batches are that short, or there are none.
         """
-        smallest = max(2, distributed.world_size())
-        merged: list[Tensor] = []
-        for indices in self.plan(epoch):
-            if merged and min(len(indices), len(merged[-1])) < smallest:
-                merged[-1] = torch.cat([merged[-1], indices])
-            else:
-                merged.append(indices)
-        if not merged or len(merged[0]) < distributed.world_size():
+        batches = self.plan(epoch)
+        least = max(self.least, distributed.world_size())
+        short = [place for place, indices in enumerate(batches) if len(indices) < least]
+        if not batches or len(short) > 1 or (short and len(batches) == 1):
+            count = sum(map(len, batches))
             raise UserError(
-                f"{sum(map(len, merged))} samples are too few for {distributed.world_size()} "
-                "processes: use more data or fewer processes"
+                f"a batch of {len(batches[0]) if batches else 0} of {count} samples is too small: "
+                f"{least} are needed, for BatchNorm or the processes of the job; use more data, "
+                "a larger --batch-size or fewer processes"
             )
-        return merged
+        if short:
+            alone = batches.pop(short[0])
+            neighbour = max(0, short[0] - 1)
+            batches[neighbour] = torch.cat([batches[neighbour], alone])
+        return batches
 
-    def epoch(self, number: int, start: int = 0) -> Iterator[Any]:
-        """The batches of epoch `number`, from batch `start` on: this process's share of each."""
-        for indices in self.batches(number)[start:]:
-            yield self.fetch(indices[distributed.rank() :: distributed.world_size()])
+    def epoch(self, number: int, parts: int = 1) -> Iterator[list[tuple[Any, float]]]:
+        """The batches of epoch `number`, each as a list of up to `parts` parts of nearly equal size
+        and the fraction of the batch that each is.
+
+        In a torchrun job: this process's samples of each batch.
+        """
+        for indices in self.batches(number):
+            own = indices[distributed.rank() :: distributed.world_size()]
+            count = max(1, min(parts, len(own) // self.least))
+            yield [(self.fetch(part), len(part) / len(own)) for part in own.tensor_split(count)]
 
     def whole(self) -> Iterator[Any]:
         """The batches of epoch 0, whole in every process: for predictions."""
@@ -91,7 +100,12 @@ def in_order(count: int, batch_size: int) -> Plan:
 
 
 def tensor_loader(
-    tensors: Sequence[Tensor], batch_size: int, *, shuffle: bool = False, seed: int = 0
+    tensors: Sequence[Tensor],
+    batch_size: int,
+    *,
+    shuffle: bool = False,
+    seed: int = 0,
+    least: int = 1,
 ) -> Loader:
     """Batches of tensors of equal length; each batch is a tuple of their rows.
 
@@ -99,4 +113,4 @@ def tensor_loader(
     """
     count = len(tensors[0])
     plan = shuffled(count, batch_size, seed) if shuffle else in_order(count, batch_size)
-    return Loader(plan, lambda indices: tuple(tensor[indices] for tensor in tensors))
+    return Loader(plan, lambda indices: tuple(tensor[indices] for tensor in tensors), least)

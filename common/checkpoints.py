@@ -1,18 +1,32 @@
-"""Checkpoints: written whole or not at all, read as data and never as code."""
+"""Files that are whole or absent: checkpoints, trained models, and caches of prepared data.
 
+What is read is data and never code.
+"""
+
+import hashlib
+import inspect
+import json
 import os
 import pickle
 import random
 import tempfile
-from collections.abc import Callable
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import IO, Any
-
-from common.errors import UserError
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from common.settings import UserError, warn
+
+Arrays = dict[str, np.ndarray | list[str]]
+# What other training programs put around the weights, and before their names.
+WRAPPERS = ("model_state_dict", "state_dict", "model", "net", "weights")
+PREFIXES = ("module.", "_orig_mod.", "model.")
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], None]) -> None:
@@ -22,6 +36,8 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], None]) -> None:
         UserError: the file cannot be written; what stood there before is untouched.
     """
     temporary = None
+    if path.exists() and not path.is_file():  # replacing /dev/null would harm the machine
+        raise UserError(f"{path} is not a regular file: name another file to write to")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(
@@ -46,18 +62,17 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], None]) -> None:
 def remove_leftovers(folder: Path) -> None:
     """Remove what `write_atomically` left below `folder` when its process was killed."""
     for path in folder.rglob(".*.part"):
-        if path.is_file():
-            path.unlink()
+        path.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file, whole or not at all."""
-    write_atomically(path, lambda file: file.write(text.encode()))
+    write_atomically(path, lambda file: file.write(text.encode(errors="backslashreplace")))
 
 
-def save(path: Path, state: dict[str, Any]) -> None:
+def save(path: Path, state: Mapping[str, Any]) -> None:
     """Save tensors, numbers, strings and containers of them."""
-    write_atomically(path, lambda file: torch.save(state, file))
+    write_atomically(path, lambda file: torch.save(dict(state), file))
 
 
 def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
@@ -82,7 +97,7 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
         ) from error
 
 
-def load_weights(model: nn.Module, weights: dict[str, torch.Tensor], origin: str) -> None:
+def load_weights(model: nn.Module, weights: Mapping[str, Tensor], origin: str) -> None:
     """Copy `weights` into the model, every one.
 
     Raises:
@@ -105,6 +120,129 @@ def load_weights(model: nn.Module, weights: dict[str, torch.Tensor], origin: str
     model.load_state_dict(weights)
 
 
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The weights in a model.pt of these projects or in another program's file.
+
+    Wrappers (`{"model_state_dict": ...}`) and prefixes (`module.`, `_orig_mod.`) are removed.
+
+    Raises:
+        UserError: no such file, damaged, or without weights.
+    """
+    state: Any = load(path)
+    while not has_tensors(state):
+        if isinstance(state, list) and len(state) == 1:  # model.pt holds a list of networks
+            state = state[0]
+        elif isinstance(state, Mapping) and set(WRAPPERS) & set(state):
+            state = next(state[key] for key in WRAPPERS if key in state)
+        else:
+            raise UserError(f"{path} holds no weights of a single network: name another file")
+    weights = {str(name): value for name, value in state.items() if isinstance(value, Tensor)}
+    while prefix := next((p for p in PREFIXES if all(k.startswith(p) for k in weights)), ""):
+        weights = {name.removeprefix(prefix): value for name, value in weights.items()}
+    return weights
+
+
+def has_tensors(state: Any) -> bool:
+    """Whether this is a state dict."""
+    return isinstance(state, Mapping) and any(isinstance(v, Tensor) for v in state.values())
+
+
+def load_foreign(model: nn.Module, path: Path, head: str = "") -> None:
+    """Start the model from the weights in a file, see `read_weights`.
+
+    Args:
+        head: name of the layer that may be for other classes: then it keeps its own weights.
+
+    Raises:
+        UserError: what does not fit is named.
+    """
+    weights, own = read_weights(path), model.state_dict()
+    for name in [name for name in own if head and name.startswith(f"{head}.")]:
+        if name in weights and weights[name].shape != own[name].shape:
+            warn(f"{path} is for other classes: {name} starts from random weights")
+            weights[name] = own[name]
+    load_weights(model, weights, str(path))
+
+
+def cached(
+    folder: Path,
+    name: str,
+    key: Mapping[str, Any],
+    build: Callable[[], Arrays],
+    made_by: Sequence[ModuleType],
+) -> Arrays:
+    """The arrays of `build()`, kept in `folder` for the next call with the same key.
+
+    A damaged file is built again, never trusted. A folder that cannot be written is a note.
+
+    Args:
+        key: every setting and checksum that the arrays depend on, as JSON.
+        made_by: the modules whose source code the arrays depend on; where it changes, they are
+            built again.
+    """
+    sources = [inspect.getsource(module) for module in (*made_by, inspect.getmodule(cached))]
+    code = hashlib.sha256("\0".join(sources).encode()).hexdigest()
+    text = json.dumps({"code": code, **key}, sort_keys=True)
+    path = folder / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.npz"
+    arrays = _read_arrays(path)
+    if arrays is None:
+        arrays = build()
+        try:
+            write_atomically(path, lambda file: np.savez(file, **_as_arrays(arrays)))
+        except UserError as error:
+            warn(f"the next run prepares its data again: {error}")
+    return arrays
+
+
+def _read_arrays(path: Path) -> Arrays | None:
+    """The arrays, or None where the file is absent or damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as kept:  # a zip: reading checks each CRC-32
+            arrays: Arrays = {name: kept[name] for name in kept.files}
+        for name in [name for name in arrays if name.endswith(".json")]:
+            arrays[name.removesuffix(".json")] = json.loads(bytes(arrays.pop(name)))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+        return None
+    return arrays
+
+
+def _as_arrays(arrays: Arrays) -> dict[str, np.ndarray]:
+    """Lists of texts as arrays of bytes."""
+    lists = {name: value for name, value in arrays.items() if isinstance(value, list)}
+    rest = {name: value for name, value in arrays.items() if name not in lists}
+    return rest | {
+        f"{name}.json": np.frombuffer(json.dumps(value).encode(), np.uint8)
+        for name, value in lists.items()
+    }
+
+
+def content_digest(files: Iterable[Path | str], root: Path, cache: Path) -> str:
+    """sha256 over the files' paths relative to `root` and their contents, in sorted order.
+
+    Reading tens of thousands of files takes seconds, so that the digest is kept in `cache` under
+    the files' names, sizes and times.
+    """
+    start = len(os.path.join(root, ""))  # plain texts: a Path for each of 100,000 files is slow
+    paths = sorted((os.fspath(path)[start:].replace(os.sep, "/"), path) for path in files)
+    stats = []
+    for name, path in paths:
+        stat = os.stat(path)
+        stats.append(f"{name} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}")
+    known = hashlib.sha256(os.fsencode("\0".join(stats))).hexdigest()
+
+    def read() -> Arrays:
+        digest = hashlib.sha256()
+        for name, path in paths:
+            content = hashlib.sha256()
+            with open(path, "rb") as file:
+                while block := file.read(1 << 20):
+                    content.update(block)
+            digest.update(os.fsencode(name) + b"\0" + content.digest())
+        return {"digest": [digest.hexdigest()]}
+
+    return str(cached(cache, "digest", {"files": known}, read, ())["digest"][0])
+
+
 def random_state() -> dict[str, Any]:
     """The state of Python's, NumPy's and torch's random numbers (CPU and GPUs)."""
     name, keys, *rest = np.random.get_state()  # noqa: NPY002 - the global state is what is saved
@@ -116,12 +254,12 @@ def random_state() -> dict[str, Any]:
     }
 
 
-def set_random_state(state: dict[str, Any]) -> None:
+def set_random_state(state: Mapping[str, Any]) -> None:
     """Go on with the random numbers where `random_state` left them."""
     version, numbers, gauss = state["python"]
     random.setstate((version, tuple(numbers), gauss))
     name, keys, *rest = state["numpy"]
-    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002
+    np.random.set_state((name, keys.cpu().numpy().astype(np.uint32), *rest))  # noqa: NPY002
     torch.set_rng_state(state["torch"].cpu())
     if state["cuda"] and len(state["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all([each.cpu() for each in state["cuda"]])

@@ -6,13 +6,13 @@ the environment. Every copy runs the same code; sums are added up over all, one 
 
 import os
 from collections.abc import Callable, Iterable
-from typing import TypeVar
-
-from common.errors import UserError
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+
+from common.settings import UserError
 
 T = TypeVar("T")
 
@@ -63,7 +63,7 @@ def largest(values: Tensor) -> Tensor:
     return values
 
 
-def share(value: object) -> object:
+def broadcast(value: Any) -> Any:
     """The main process's `value`, in every process."""
     if world_size() == 1:
         return value
@@ -86,7 +86,7 @@ def in_main(task: Callable[[], T]) -> T:
             result = task()
         except UserError as problem:
             error = problem
-    result, error = share((result, error))
+    result, error = broadcast((result, error))
     if error:
         raise error
     return result

@@ -75,12 +75,10 @@ def script(elsewhere: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
 
 def flags(settings: dict[str, object]) -> list[str]:
     """The settings as words of a command line; a list or tuple is several."""
-    from common.config import flag
-
     words = []
     for name, value in settings.items():
         values = value if isinstance(value, (list, tuple)) else [value]
-        words += [f"--{flag(name)}", *map(str, values)]
+        words += [f"--{name.replace('_', '-')}", *map(str, values)]
     return words
 
 
@@ -103,29 +101,30 @@ def train_once(script: Callable, elsewhere: Path) -> Callable[..., tuple[Path, s
 
 @pytest.fixture(scope="session")
 def assert_same_run() -> Callable[[Path, Path], None]:
-    """Checks that what a run measured, but for times, and its best weights are another's too."""
+    """Checks that what a run measured, but for times, and its trained weights are another's too."""
     import torch
 
     def check(run: Path, other: Path) -> None:
         one, two = (json.loads((each / "results.json").read_text()) for each in (run, other))
-        assert_same_figures(one["metrics"], two["metrics"])
-        networks = list(run.rglob("best.pt"))
-        assert networks
-        for path in networks:
-            own = torch.load(path)["model"]
-            its = torch.load(other / path.relative_to(run))["model"]
-            assert own.keys() == its.keys()
-            assert all(torch.equal(own[key], its[key]) for key in own), path
+        assert_same_metrics(one["metrics"], two["metrics"])
+        files = list(run.rglob("model.pt"))
+        assert files
+        for path in files:
+            networks = torch.load(path)["weights"]
+            others = torch.load(other / path.relative_to(run))["weights"]
+            for own, its in zip(networks, others, strict=True):
+                assert own.keys() == its.keys()
+                assert all(torch.equal(own[key], its[key]) for key in own), path
 
     return check
 
 
-def assert_same_figures(figures: dict[str, object], others: dict[str, object]) -> None:
-    for name in set(figures) - TIMED:
-        if isinstance(figures[name], dict):
-            assert_same_figures(figures[name], others[name])
+def assert_same_metrics(metrics: dict[str, object], others: dict[str, object]) -> None:
+    for name in set(metrics) - TIMED:
+        if isinstance(metrics[name], dict):
+            assert_same_metrics(metrics[name], others[name])
         else:
-            assert figures[name] == others[name], name
+            assert metrics[name] == others[name], name
 
 
 BAD_VECTORS = {
@@ -214,16 +213,16 @@ class Killed(BaseException):
 
 
 class Steps:
-    """Counts the training steps of this process, and can end it as if it had been killed."""
+    """Counts the backward passes of this process, and can end it as if it had been killed."""
 
-    def __init__(self, train_step: Callable[..., object]):
-        self.train_step, self.done, self.last = train_step, 0, float("inf")
+    def __init__(self, backward: Callable[..., object]):
+        self.backward, self.done, self.last = backward, 0, float("inf")
 
     def __call__(self, *arguments: object) -> object:
         if self.done == self.last:
             raise Killed
         self.done += 1
-        return self.train_step(*arguments)
+        return self.backward(*arguments)
 
     @contextmanager
     def killed_after(self, count: int) -> Iterator[None]:
@@ -236,10 +235,10 @@ class Steps:
 
 @pytest.fixture
 def steps(monkeypatch: pytest.MonkeyPatch) -> Steps:
-    """The training steps of this process; a run with `save_seconds` 0 saves itself at each."""
-    from common import progress, training
+    """The training steps of this process; every epoch is saved."""
+    from common import training
 
-    counted = Steps(training.train_step)
-    monkeypatch.setattr(training, "train_step", counted)
-    monkeypatch.setattr(progress, "SHARE_OF_SAVING", float("inf"))  # save whenever asked to
+    counted = Steps(training.backward)
+    monkeypatch.setattr(training, "backward", counted)
+    monkeypatch.setattr(training, "SAVE_SECONDS", 0.0)
     return counted

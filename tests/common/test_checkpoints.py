@@ -1,16 +1,21 @@
-"""Checkpoints are data, whole or not there, and restore every random number."""
+"""Checkpoints and caches are data, whole or absent; foreign weights are read or refused by name."""
 
+import hashlib
+import linecache
 import os
 import pickle
 import random
-
-from common import checkpoints
-from common.errors import UserError
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+
+from common import checkpoints, metrics
+from common.settings import UserError
 
 
 def test_random_numbers_go_on(tmp_path):
@@ -41,34 +46,210 @@ def test_a_pickle_with_code_is_refused(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 half a zip"])
 def test_a_damaged_file_is_one_sentence(tmp_path, content):
-    (tmp_path / "last.pt").write_bytes(content)
-    with pytest.raises(UserError, match=r"last\.pt"):
-        checkpoints.load(tmp_path / "last.pt")
+    (tmp_path / "checkpoint.pt").write_bytes(content)
+    with pytest.raises(UserError, match=r"checkpoint\.pt"):
+        checkpoints.load(tmp_path / "checkpoint.pt")
 
 
 def test_a_truncated_checkpoint_is_one_sentence(tmp_path):
-    checkpoints.save(tmp_path / "last.pt", {"model": torch.randn(1000)})
-    whole = (tmp_path / "last.pt").read_bytes()
-    (tmp_path / "last.pt").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(UserError, match=r"last\.pt"):
-        checkpoints.load(tmp_path / "last.pt")
+    checkpoints.save(tmp_path / "checkpoint.pt", {"model": torch.randn(1000)})
+    whole = (tmp_path / "checkpoint.pt").read_bytes()
+    (tmp_path / "checkpoint.pt").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match=r"checkpoint\.pt"):
+        checkpoints.load(tmp_path / "checkpoint.pt")
 
 
 def test_no_file(tmp_path):
-    with pytest.raises(UserError, match=r"no checkpoint .*last\.pt: train first"):
-        checkpoints.load(tmp_path / "last.pt")
+    with pytest.raises(UserError, match=r"no checkpoint .*checkpoint\.pt: train first"):
+        checkpoints.load(tmp_path / "checkpoint.pt")
 
 
 def test_a_full_disk_keeps_the_last_good_checkpoint(tmp_path, full_disk):
-    path = tmp_path / "last.pt"
+    path = tmp_path / "checkpoint.pt"
     checkpoints.save(path, {"step": 1})
     with pytest.raises(UserError, match=r"could not be written.*intact"):
         checkpoints.save(path, {"weights": torch.randn(10**6)})
     assert checkpoints.load(path) == {"step": 1}
-    assert [entry.name for entry in tmp_path.iterdir()] == ["last.pt"]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["checkpoint.pt"]
 
 
 def test_weights_of_another_architecture():
     model = nn.Linear(2, 2)
     with pytest.raises(UserError, match=r"x\.pt holds .*bias is missing, other is unknown"):
         checkpoints.load_weights(model, {"weight": torch.ones(2, 2), "other": 1}, "x.pt")
+
+
+WRAPPED = {
+    "plain": lambda weights: weights,
+    "wrapped": lambda weights: {"epoch": 3, "model_state_dict": weights},
+    "lightning": lambda weights: {"state_dict": {f"model.{k}": v for k, v in weights.items()}},
+    "parallel": lambda weights: {f"module.{k}": v for k, v in weights.items()},
+    "compiled": lambda weights: {"model": {f"module._orig_mod.{k}": v for k, v in weights.items()}},
+    "listed": lambda weights: [weights],
+    "own": lambda weights: {"project": "x", "settings": {}, "weights": [weights]},
+}
+
+
+@pytest.mark.parametrize("wrap", WRAPPED.values(), ids=WRAPPED)
+def test_weights_of_other_programs_are_read(tmp_path, wrap):
+    model, other = nn.Linear(2, 3), nn.Linear(2, 3)
+    torch.save(wrap(other.state_dict()), tmp_path / "w.pt")
+    checkpoints.load_foreign(model, tmp_path / "w.pt")
+    assert torch.equal(model.weight, other.weight)
+
+
+def test_weights_of_other_classes_keep_the_new_head(tmp_path, capsys):
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 5))
+    other = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1000))
+    torch.save(other.state_dict(), tmp_path / "w.pt")
+    head = model[1].weight.clone()
+    with pytest.raises(UserError, match=r"1\.weight has shape"):
+        checkpoints.load_foreign(model, tmp_path / "w.pt")
+    checkpoints.load_foreign(model, tmp_path / "w.pt", head="1")
+    assert torch.equal(model[0].weight, other[0].weight)
+    assert torch.equal(model[1].weight, head)
+    assert "is for other classes" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", [{"epoch": 3}, [], [{}, {}], {"model": "resnet18"}, 7])
+def test_a_file_without_weights_is_refused(tmp_path, content):
+    torch.save(content, tmp_path / "w.pt")
+    with pytest.raises(UserError, match="holds no weights of a single network"):
+        checkpoints.load_foreign(nn.Linear(2, 2), tmp_path / "w.pt")
+
+
+def test_odd_names_of_weights_are_another_architecture(tmp_path):
+    torch.save({0: torch.ones(1)}, tmp_path / "w.pt")
+    with pytest.raises(UserError, match="weight is missing, bias is missing, 0 is unknown"):
+        checkpoints.load_foreign(nn.Linear(2, 2), tmp_path / "w.pt")
+
+
+@pytest.mark.skipif(not Path("/dev/null").exists(), reason="a device file is needed")
+def test_a_device_is_not_replaced_by_a_file():
+    with pytest.raises(UserError, match="/dev/null is not a regular file"):
+        checkpoints.write_text(Path("/dev/null"), "text")
+
+
+class Builder:
+    def __init__(self):
+        self.calls = 0
+
+    def __call__(self):
+        self.calls += 1
+        return {"tokens": np.arange(1000, dtype=np.int32), "words": ["a", "\u00fc", "<unk>"]}
+
+
+def test_a_cache_gives_back_what_was_built(tmp_path):
+    build = Builder()
+    for _ in range(2):
+        arrays = checkpoints.cached(tmp_path, "set", {"tokenizer": "words"}, build, [])
+        assert arrays["words"] == ["a", "\u00fc", "<unk>"]
+        assert arrays["tokens"].tolist() == list(range(1000))
+    assert build.calls == 1
+    checkpoints.cached(tmp_path, "set", {"tokenizer": "subword"}, build, [])
+    checkpoints.cached(tmp_path, "set", {"tokenizer": "words"}, build, [metrics])
+    assert build.calls == 3
+
+
+def test_a_cache_is_built_again_when_the_code_that_makes_it_changes(tmp_path, monkeypatch):
+    import importlib.util
+
+    build, file = Builder(), tmp_path / "maker.py"
+    for constant in (1, 2, 2):
+        file.write_text(f"CONSTANT = {constant}\n")
+        linecache.clearcache()
+        spec = importlib.util.spec_from_file_location("maker", file)
+        maker = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(maker)
+        checkpoints.cached(tmp_path, "set", {}, build, [maker])
+    assert build.calls == 2
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip", "empty"])
+def test_a_damaged_cache_is_built_again(tmp_path, damage):
+    build = Builder()
+    checkpoints.cached(tmp_path, "set", {}, build, [])
+    (path,) = tmp_path.glob("*.npz")
+    whole = path.read_bytes()
+    middle = whole.index(np.arange(500, 510, dtype=np.int32).tobytes())
+    damaged = {
+        "cut": whole[: len(whole) // 2],
+        "flip": whole[:middle] + b"\xff" + whole[middle + 1 :],
+        "empty": b"",
+    }
+    path.write_bytes(damaged[damage])
+    arrays = checkpoints.cached(tmp_path, "set", {}, build, [])
+    assert build.calls == 2
+    assert arrays["tokens"].tolist() == list(range(1000))
+
+
+def test_a_cache_folder_that_cannot_be_written_is_a_note(tmp_path, capsys):
+    blocked = tmp_path / "file"
+    blocked.write_text("a file, not a folder")
+    assert checkpoints.cached(blocked, "set", {}, Builder(), [])["words"][0] == "a"
+    assert "note: the next run prepares its data again" in capsys.readouterr().err
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import numpy as np
+from common.checkpoints import cached
+
+def build():
+    return {"tokens": np.arange(5_000), "words": ["a", "b"]}
+
+def calls(folder, last):
+    "Fill the cache in a child that kills itself at call number `last`; how it ended."
+    if (child := os.fork()) == 0:
+        left = last
+        def count(*_):
+            nonlocal left
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+        sys.setprofile(count)
+        cached(folder, "set", {}, build, [])
+        sys.setprofile(None)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+for number in range(1, 40_000, 331):
+    folder = Path(sys.argv[1]) / str(number)
+    ended = calls(folder, number)
+    for _ in range(2):
+        arrays = cached(folder, "set", {}, build, [])
+        assert arrays["words"] == ["a", "b"] and len(arrays["tokens"]) == 5_000
+    if ended == 0:
+        sys.exit(0 if number > 1000 else 1)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork")
+def test_killed_at_any_moment_a_cache_is_whole_or_absent(tmp_path, root):
+    """Killed at every 331st of the function calls that filling the cache takes."""
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, str(tmp_path)], cwd=root, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_content_digest_is_of_the_content(tmp_path):
+    folder = tmp_path / "set"
+    for name, text in (("b/1.txt", "one"), ("a/2.txt", "two")):
+        (folder / name).parent.mkdir(parents=True)
+        (folder / name).write_text(text)
+
+    def digest():
+        return checkpoints.content_digest(folder.rglob("*.txt"), folder, tmp_path / "cache")
+
+    expected = hashlib.sha256()
+    for name in ("a/2.txt", "b/1.txt"):
+        content = hashlib.sha256((folder / name).read_bytes()).digest()
+        expected.update(name.encode() + b"\0" + content)
+    first = digest()
+    assert first == digest() == expected.hexdigest()
+    (folder / "b/1.txt").touch()  # another time, the same content
+    assert digest() == first
+    (folder / "b/1.txt").write_text("ONE")
+    assert digest() != first

@@ -1,12 +1,12 @@
 """Metrics against brute force, short last batches included."""
 
-from common.metrics import Sums, classification
-
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+
+from common.metrics import Sums, classification, paired_interval
 
 
 @given(st.lists(st.lists(st.floats(-100, 100, width=32), min_size=1, max_size=9), min_size=1))
@@ -39,3 +39,29 @@ def test_classification_counts_by_hand():
     assert report["macro_f1"] == pytest.approx(np.mean(f1))  # "never" does not occur
     assert report["per_class"]["never"]["support"] == 0
     assert report["per_class"]["a"]["recall"] == pytest.approx(2 / 3)
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=60))
+def test_classification_agrees_with_counting(pairs):
+    labels, predicted = map(list, zip(*pairs, strict=True))
+    report = classification(labels, np.eye(4)[predicted], list("abcd"))
+    assert report["accuracy"] == pytest.approx(np.mean([a == b for a, b in pairs]))
+    for row in range(4):
+        for column in range(4):
+            assert report["confusion"][row][column] == pairs.count((row, column))
+
+
+def test_the_paired_interval_is_narrow_where_the_rows_agree():
+    draw = np.random.default_rng(1)
+    other = draw.random(2000) < 0.9  # right on nine rows in ten
+    own = other.copy()
+    own[:40] = True  # and better on a few
+    difference, low, high = paired_interval(own, other)
+    assert difference == pytest.approx((own ^ other).mean())
+    assert 0 < low < difference < high < 0.006
+    shuffled = draw.permutation(own)  # the same mean, right on other rows
+    _, low, high = paired_interval(shuffled, other)
+    assert low < 0 < high
+    # for independent rows the normal approximation is close
+    error = 1.96 * (shuffled.astype(float) - other).std() / len(own) ** 0.5
+    assert high - low == pytest.approx(2 * error, rel=0.1)

@@ -1,199 +1,239 @@
-"""A training as a user starts it: killed, stopped, resumed, in several processes."""
-
-import json
-import os
-import random
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
-
-from common import checkpoints
+"""`fit` in this process: exact means, the best epoch, schedules, averaged weights, accumulation,
+and a training that was killed and goes on."""
 
 import pytest
 import torch
+from torch import nn
 
-TOY = Path(__file__).with_name("toy_project") / "train.py"
-TIMES = {"seconds", "samples_per_second"}
-
-
-def start(out: Path, *arguments: str, launcher: tuple[str, ...] = ()) -> subprocess.Popen:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, *launcher, str(TOY), "--out", str(out), "--device", "cpu"]
-    return subprocess.Popen(
-        [*command, *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=out.parent,
-        env=environment,
-    )
+from common import runs, training
+from common.batches import shuffled, tensor_loader
+from common.downloads import Source
+from common.settings import Diverged, SettingError, Settings, UserError
 
 
-def finish(process: subprocess.Popen, code: int = 0) -> str:
-    output, errors = process.communicate(timeout=120)
-    assert process.returncode == code, errors
-    assert "Traceback" not in errors
-    return output + errors
+class Regression:
+    """Three known weights to be found, with or without dropout and BatchNorm in the way."""
+
+    def __init__(self, tmp_path, count=21, **settings):
+        self.run = runs.start("regression", Settings(out=tmp_path, device="cpu", **settings))
+        self.run.begin(Source("numbers", "sample", tmp_path), {"train": count})
+        self.inputs = torch.randn(count, 3, generator=torch.Generator().manual_seed(0))
+        self.targets = self.inputs @ torch.tensor([[1.0], [2.0], [3.0]])
+        self.model = nn.Linear(3, 1)
+
+    def loader(self, batch_size=8, **options):
+        return tensor_loader((self.inputs, self.targets), batch_size, **options)
+
+    def fit(self, train, val=None, step=None, lr=0.01, **options):
+        options = {"epochs": 1, **options}
+        optimizer = torch.optim.SGD(self.model.parameters(), lr)
+        return training.fit(self.model, optimizer, step or squares, train, val, self.run, **options)
 
 
-def the_run(out: Path) -> Path:
-    (folder,) = (out / "toy_project").iterdir()
-    return folder
+def squares(model, batch):
+    inputs, targets = batch
+    errors = model(inputs) - targets
+    return errors.square().mean(), len(inputs), {"absolute": errors.abs().sum()}
 
 
-def outcome(folder: Path) -> tuple[list, dict]:
-    """The rows of an ended run, without its times, and its best weights."""
-    last = checkpoints.load(folder / "last.pt")
-    rows = [{k: v for k, v in row.items() if k not in TIMES} for row in last["history"]["rows"]]
-    return rows, checkpoints.load(folder / "best.pt")["model"]
+def test_evaluation_is_exact_over_a_short_last_batch(tmp_path):
+    task = Regression(tmp_path)
+    means = training.evaluate(task.model, task.loader(), squares, "float32")
+    errors = task.model(task.inputs) - task.targets
+    assert means["loss"] == pytest.approx(errors.square().mean().item(), rel=1e-6)
+    assert means["absolute"] == pytest.approx(errors.abs().mean().item(), rel=1e-6)
 
 
-def assert_same(one: Path, other: Path) -> None:
-    rows, weights = outcome(one)
-    other_rows, other_weights = outcome(other)
-    assert rows == other_rows
-    for name, value in weights.items():
-        assert torch.equal(value, other_weights[name]), name
+def test_predictions_come_in_the_order_of_the_rows(tmp_path):
+    task = Regression(tmp_path)
+    loader = task.loader(shuffle=True)
+    predicted = training.predict(task.model, loader, lambda model, b: model(b[0]), "float32")
+    torch.testing.assert_close(predicted, task.model(task.inputs).detach())
 
 
-ARGUMENTS = ("--ema-decay", "0.9", "--schedule", "cosine", "--warmup-epochs", "1")
+def test_precision_reaches_evaluation_and_prediction(tmp_path):
+    task = Regression(tmp_path)
+    seen = []
+
+    def forward(model, batch):
+        seen.append(model(batch[0]).dtype)
+        return model(batch[0])
+
+    training.predict(task.model, task.loader(30), forward, "bfloat16")
+    training.predict(task.model, task.loader(30), forward, "float32")
+    assert seen == [torch.bfloat16, torch.float32]
 
 
-def test_killed_at_random_and_resumed_equals_uninterrupted(tmp_path):
-    whole = start(tmp_path / "whole", *ARGUMENTS)
-    slow = ("--step-seconds", "0.05", "--save-seconds", "0")
-    finish(whole)
-    process = start(tmp_path / "killed", *ARGUMENTS, *slow)
-    draw, kills = random.Random(), 0
-    while kills < 2:
-        metrics = list((tmp_path / "killed").glob("*/*/metrics.csv"))
-        if process.poll() is not None:
-            break  # it was faster than the killing
-        if metrics:
-            time.sleep(draw.uniform(0.05, 0.8))
-            process.kill()
-            process.wait()
-            kills += 1
-            process = start(tmp_path / "killed", "--resume")
-            time.sleep(1)
-        time.sleep(0.05)
-    assert kills
-    finish(process)
-    assert_same(the_run(tmp_path / "whole"), the_run(tmp_path / "killed"))
+@pytest.mark.parametrize("monitor", ["val_loss", "val_score"])
+def test_best_epoch_is_kept_and_patience_ends(tmp_path, monitor):
+    task = Regression(tmp_path)
+    losses = iter([3.0, 1.0, 2.0, 4.0, 0.0])
+    seen = []
+
+    def step(model, batch):
+        loss, count, _ = squares(model, batch)
+        totals = {"score": 0.0}
+        if not model.training:
+            seen.append({k: v.clone() for k, v in model.state_dict().items()})
+            loss = torch.tensor(next(losses))
+            totals = {"score": -loss * count}
+        return loss, count, totals
+
+    whole = task.loader(30)
+    history = task.fit(whole, whole, step, epochs=50, patience=2, monitor=monitor)
+    assert [row["val_loss"] for row in history.rows] == [3.0, 1.0, 2.0, 4.0]
+    assert history.best["epoch"] == 2
+    assert torch.equal(task.model.weight, seen[1]["weight"])
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_signals_save_and_stop(tmp_path, number, code):
-    whole = start(tmp_path / "whole", *ARGUMENTS)
-    process = start(tmp_path / "stopped", *ARGUMENTS, "--step-seconds", "0.1")
-    metrics = []
-    while not metrics or not metrics[0].read_text():  # until the first epoch has its row
-        metrics = list((tmp_path / "stopped").glob("*/*/metrics.csv"))
-        time.sleep(0.05)
-    process.send_signal(number)
-    output = finish(process, code)
-    assert "--resume goes on" in output
-    folder = the_run(tmp_path / "stopped")
-    if number == signal.SIGINT:  # the best model so far is still evaluated
-        assert json.loads((folder / "results.json").read_text())["finished"] is False
-    finish(whole)
-    finish(start(tmp_path / "stopped", "--resume"))
-    assert json.loads((folder / "results.json").read_text())["finished"] is True
-    assert_same(the_run(tmp_path / "whole"), folder)
+def test_without_validation_all_epochs_are_trained(tmp_path):
+    task = Regression(tmp_path)
+    history = task.fit(task.loader(shuffle=True), epochs=3, patience=1, lr=1e-3)
+    assert history.best["epoch"] == 3
 
 
-def test_one_process_at_a_time_trains_a_run(tmp_path):
-    out = tmp_path / "runs"
-    first = start(out, "--epochs", "1", "--step-seconds", "0.2")
-    while not list(out.glob("*/*/config.json")):
-        assert first.poll() is None
-        time.sleep(0.05)
-    first.send_signal(signal.SIGSTOP)  # so that it lasts
-    folder = the_run(out)
-    began = (folder / "config.json").stat().st_mtime_ns
-    message = finish(start(out, "--resume"), 1)
-    assert f"error: {folder} is being trained by another process: wait" in message
-    assert (folder / "config.json").stat().st_mtime_ns == began
-    first.kill()  # which frees the run
-    first.communicate()
-    finish(start(out, "--resume"))
-    assert (folder / "results.json").exists()
+def test_the_hook_and_the_log_see_gradients_before_clipping(tmp_path):
+    task = Regression(tmp_path)
+    squares(task.model, (task.inputs, task.targets))[0].backward()
+    norm = torch.cat([p.grad.flatten() for p in task.model.parameters()]).norm().item()
+    before = task.model.weight.detach().clone()
+    seen = []
+
+    def hook(step):
+        norms = [p.grad.norm() for p in task.model.parameters()]
+        seen.append((step, torch.stack(norms).norm().item()))
+
+    history = task.fit(task.loader(30), lr=1.0, clip_norm=1e-3, after_backward=hook)
+    assert history.rows[0]["grad_norm"] == pytest.approx(norm, rel=1e-5)
+    assert seen == [(0, pytest.approx(norm, rel=1e-5))]
+    assert (task.model.weight - before).norm() <= 1.001e-3
 
 
-TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+def test_averaged_weights_are_the_moving_average(tmp_path):
+    task = Regression(tmp_path)
+    other = nn.Linear(3, 1)
+    other.load_state_dict(task.model.state_dict())
+    loader = task.loader(7)
+    task.fit(loader, ema_decay=0.2)
+    optimizer, average = torch.optim.SGD(other.parameters(), lr=0.01), None
+    for count, batch in enumerate(loader.whole()):
+        decay = min(0.2, (1 + count) / (10 + count))
+        optimizer.zero_grad()
+        squares(other, batch)[0].backward()
+        optimizer.step()
+        now = other.weight.detach().clone()
+        average = now if average is None else decay * average + (1 - decay) * now
+    torch.testing.assert_close(task.model.weight.detach(), average)
 
 
-@pytest.fixture(scope="module")
-def alone(tmp_path_factory):
-    """The folder of a run of one process."""
-    out = tmp_path_factory.mktemp("alone") / "runs"
-    # 401 = 8 x 50 + 1: the short last batch joins the one before it in both jobs
-    finish(start(out, *PLAIN))
-    return the_run(out)
+def test_a_batch_in_parts_takes_the_same_steps(tmp_path):
+    """Also where the parts are of unequal size: 10 = 4 + 3 + 3, and the last batch has one row."""
+    weights = []
+    for parts in (1, 3):
+        torch.manual_seed(0)
+        task = Regression(tmp_path)
+        task.fit(task.loader(10, shuffle=True), epochs=2, accumulate=parts)
+        weights.append(task.model.weight.detach())
+    torch.testing.assert_close(*weights)
 
 
-PLAIN = ("--dropout", "0", "--epochs", "2")
+def test_accumulation_needs_one_process(tmp_path, monkeypatch):
+    task = Regression(tmp_path)
+    loader = task.loader()
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(SettingError, match="--accumulate works in one process"):
+        task.fit(loader, accumulate=2)
 
 
-def assert_close(one: Path, other: Path) -> None:
-    rows, weights = outcome(one)
-    other_rows, other_weights = outcome(other)
-    assert len(rows) == len(other_rows) == 2
-    for row, same in zip(rows, other_rows, strict=True):
-        assert same == pytest.approx(row, rel=1e-4)
-    for name, value in weights.items():
-        torch.testing.assert_close(value, other_weights[name], rtol=1e-4, atol=1e-6)
+def test_weight_decay_spares_biases_norms_and_embeddings():
+    embedding = nn.Embedding(5, 2)
+    model = nn.Sequential(embedding, nn.Conv1d(1, 2, 3), nn.BatchNorm1d(2), nn.Linear(2, 2))
+    decayed, spared = training.decay_groups(model, 0.1, no_decay=[embedding.weight])
+    assert [p.ndim for p in decayed["params"]] == [3, 2]
+    assert decayed["weight_decay"] == 0.1
+    assert [p.ndim for p in spared["params"]] == [2, 1, 1, 1, 1]
+    assert spared["weight_decay"] == 0.0
 
 
-def test_two_processes_equal_one(tmp_path, alone):
-    finish(start(tmp_path / "two", *PLAIN, launcher=TORCHRUN))
-    assert_close(alone, the_run(tmp_path / "two"))
+@pytest.mark.parametrize(
+    ("schedule", "warmup", "rates"),
+    [
+        ("constant", 0, [1, 1, 1, 1]),
+        ("constant", 2, [1 / 3, 2 / 3, 1, 1]),
+        ("cosine", 0, [1, 0.8536, 0.5, 0.1464]),
+    ],
+)
+def test_schedules(schedule, warmup, rates):
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    scheduler = training.make_schedule(optimizer, schedule, warmup, 4, "val_loss")
+    seen = []
+    for _ in range(4):
+        seen.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    assert seen == pytest.approx(rates, abs=1e-4)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="finds the process through /proc")
-def test_a_killed_process_ends_the_job_and_both_go_on_from_the_checkpoint(tmp_path, alone):
-    out = tmp_path / "killed"
-    slow = ("--step-seconds", "0.2", "--save-seconds", "0")
-    job = start(out, *PLAIN, *slow, launcher=TORCHRUN)
-    while not list(out.glob("*/*/last.pt")):  # saved between two epochs: after eight steps
-        assert job.poll() is None
-        time.sleep(0.05)
-    children = Path(f"/proc/{job.pid}/task/{job.pid}/children").read_text().split()
-    (second,) = (n for n in children if b"\0RANK=1\0" in Path(f"/proc/{n}/environ").read_bytes())
-    os.kill(int(second), signal.SIGKILL)
-    _, errors = job.communicate(timeout=120)
-    assert job.returncode != 0
-    assert "error: another process of this job has ended" in errors
-    assert "Signal 9 (SIGKILL)" in errors  # torchrun's own report names the one that died
-    assert not (the_run(out) / "results.json").exists()
-    finish(start(out, "--resume", launcher=TORCHRUN))
-    assert_close(alone, the_run(out))
+def test_schedules_that_a_warmup_does_not_fit(tmp_path, capsys):
+    task = Regression(tmp_path)
+    task.fit(task.loader(), schedule="cosine", warmup_epochs=5)
+    assert "note: --warmup-epochs is as long as the training" in capsys.readouterr().err
+    with pytest.raises(SettingError, match="plateau has no warm-up"):
+        task.fit(task.loader(), schedule="plateau", warmup_epochs=1)
 
 
-def test_an_error_in_one_process_ends_the_job_with_it(tmp_path):
-    arguments = ("--explode-at", "7", "--save-seconds", "0")
-    job = start(tmp_path / "runs", *arguments, launcher=TORCHRUN)
-    _, errors = job.communicate(timeout=120)
-    assert job.returncode != 0
-    assert "error: the loss is inf at step" in errors
+def test_plateau_lowers_the_rate_when_validation_stalls(tmp_path):
+    task = Regression(tmp_path)
+
+    def step(model, batch):
+        loss, count, totals = squares(model, batch)
+        return (loss if model.training else torch.ones(())), count, totals
+
+    history = task.fit(task.loader(), task.loader(), step, epochs=6, schedule="plateau")
+    assert [row["lr"] for row in history.rows] == [0.01] * 4 + [0.005] * 2
 
 
-def test_resume_refuses_another_setting(tmp_path):
-    finish(start(tmp_path / "runs", "--epochs", "1"))
-    output = finish(start(tmp_path / "runs", "--resume"), 2)
-    assert "no unfinished run" in output
-    name = the_run(tmp_path / "runs").name
-    output = finish(start(tmp_path / "runs", "--resume", name, "--lr", "0.5"), 2)
-    assert "--lr cannot change on resuming: the run has 0.001, not 0.5" in output
+def test_a_loss_that_is_not_finite_names_the_flag_of_the_rate(tmp_path):
+    task = Regression(tmp_path)
+    task.targets[3] = torch.inf
+    with pytest.raises(Diverged, match=r"the loss is inf at step 1 of epoch 1.*lower --vgg-lr"):
+        task.fit(task.loader(), lr_flag="--vgg-lr")
 
 
-def test_infinite_loss_stops_with_a_remedy_and_keeps_the_checkpoint(tmp_path):
-    arguments = ("--explode-at", "7", "--save-seconds", "0", "--seed", "3")
-    output = finish(start(tmp_path / "runs", *arguments), 1)
-    assert "the loss is inf at step" in output
-    assert "lower --lr" in output
-    last = the_run(tmp_path / "runs") / "last.pt"
-    if last.exists():
-        assert all(value.isfinite().all() for value in checkpoints.load(last)["model"].values())
+def test_a_checkpoint_of_another_architecture_says_what_differs(tmp_path):
+    task = Regression(tmp_path)
+    task.fit(task.loader())
+    task.model = nn.Linear(4, 1)
+    with pytest.raises(UserError, match=r"weight has shape \(1, 3\) instead of \(1, 4\)"):
+        task.fit(task.loader())
+
+
+def test_a_killed_training_goes_on_bit_for_bit(tmp_path, steps):
+    """Dropout, momentum, schedule and averages: after a kill in any epoch the weights are equal."""
+    inputs, targets = torch.randn(64, 6), torch.randint(2, (64,))
+    assert len(shuffled(64, 16, 0)(0)) == 4  # steps an epoch
+
+    def step(model, batch):
+        logits = model(batch[0])
+        return nn.functional.cross_entropy(logits, batch[1]), len(logits), {}
+
+    def train(run):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Dropout(), nn.Linear(8, 2))
+        optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
+        loader = tensor_loader((inputs, targets), 16, shuffle=True)
+        val = tensor_loader((inputs, targets), 16)
+        history = training.fit(
+            model, optimizer, step, loader, val, run, epochs=5, schedule="cosine",
+            warmup_epochs=1, ema_decay=0.9,
+        )  # fmt: skip
+        return model.state_dict(), [row["val_loss"] for row in history.rows]
+
+    weights, losses = train(Regression(tmp_path).run)
+    for kill_at in (2, 7, 19):
+        run = Regression(tmp_path).run
+        with steps.killed_after(kill_at):
+            train(run)
+        resumed, its_losses = train(run)
+        assert its_losses == losses
+        assert all(torch.equal(value, resumed[name]) for name, value in weights.items())

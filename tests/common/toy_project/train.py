@@ -7,25 +7,39 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
-from common import plots, runs, training
-from common.batches import tensor_loader
-from common.config import Settings, cli
-from common.downloads import Source
-
 import torch
 from torch import nn
+
+from common import device, runs, training
+from common.batches import tensor_loader
+from common.downloads import Source
+from common.settings import Settings, at_least, cli
 
 
 @dataclass
 class Config(Settings):
-    """Fit the square of a sum."""
+    """Fit the square of a sum, twice."""
 
+    # Training
     epochs: int = 4  # passes over the training split
     batch_size: int = 50  # samples a step
+    lr: float = 1e-3  # learning rate
+    ema_decay: float = 0.9  # averaged weights: decay a step; 0 = no averaging
+    accumulate: int = 1  # parts of a batch
+    flip: bool = True  # means nothing
+
+    # Model
     hidden_size: int = 8  # units of the hidden layer
-    dropout: float = 0.1  # share of hidden units dropped
+    dropout: float = 0.1  # fraction of hidden units dropped
+
+    # Faults
     step_seconds: float = 0.0  # a pause in each step, so that a test can stop the run in the middle
     explode_at: int = 0  # training sample whose target is infinite; 0 = none
+    content: str = "abc"  # checksum of the data
+
+    def check(self) -> None:
+        super().check()
+        at_least(1, epochs=self.epochs, batch_size=self.batch_size)
 
 
 def main(config: Config) -> dict:
@@ -34,30 +48,41 @@ def main(config: Config) -> dict:
     targets = inputs.sum(1, keepdim=True).square()
     if config.explode_at:
         targets[config.explode_at] = torch.inf
-    run.describe_data(Source("toy", "sample", Path()), {"train": 401, "validation": 100})
-    model = nn.Sequential(
-        nn.Linear(4, config.hidden_size),
-        nn.ReLU(),
-        nn.Dropout(config.dropout),
-        nn.Linear(config.hidden_size, 1),
-    )
-    run.describe_model(model, (inputs[:1],))
-    train_loader = tensor_loader(
-        (inputs[:401], targets[:401]), config.batch_size, shuffle=True, seed=config.seed
-    )
-    val_loader = tensor_loader((inputs[401:], targets[401:]), config.batch_size)
+    source = Source("toy", "sample", Path(), config.content)
+    run.begin(source, {"train": 401, "validation": 100})
+    train_data, val_data = (inputs[:401], targets[:401]), (inputs[401:], targets[401:])
 
     def step(model, batch):
         inputs, targets = batch
-        time.sleep(config.step_seconds)
+        if model.training:
+            time.sleep(config.step_seconds)
         errors = model(inputs) - targets
         return errors.square().mean(), len(inputs), {"mae": errors.abs().sum()}
 
-    groups = training.parameter_groups(model, config.weight_decay)
-    optimizer = torch.optim.Adam(groups, lr=config.lr)
-    history = training.fit(model, train_loader, val_loader, step, optimizer, config, run)
-    run.save_plot(plots.curves({"toy": history.rows}, ("loss", "mae")), "curves.png")
-    metrics = {"val_mae": history.best["val_mae"], "val_loss": history.best["val_loss"]}
+    metrics = {}
+    for name in ("first", "second"):
+        part = run.part(name)
+        device.seed_everything(config.seed)  # whatever was trained before
+        model = nn.Sequential(
+            nn.Linear(4, config.hidden_size),
+            nn.ReLU(),
+            nn.Dropout(config.dropout),
+            nn.Linear(config.hidden_size, 1),
+        )
+        history = training.fit(
+            model,
+            torch.optim.Adam(training.decay_groups(model, 0.01), lr=config.lr),
+            step,
+            tensor_loader(train_data, config.batch_size, shuffle=True, seed=config.seed, least=2),
+            tensor_loader(val_data, config.batch_size),
+            part,
+            epochs=config.epochs,
+            schedule="cosine",
+            ema_decay=config.ema_decay,
+            accumulate=config.accumulate,
+        )
+        part.save_model(model)
+        metrics[name] = {"val_mae": history.best["val_mae"], "val_accuracy": 0.5}
     return run.finish(metrics, {"mean": {"val_mae": 3.0}}, {"val_mae": 1.0})
 
 

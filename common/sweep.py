@@ -2,35 +2,45 @@
 
     python -m common.sweep lstm_airquality lr=0.01,0.001 bidirectional=true,false seed=0,1,2
 
-Flags of the script hold for all points: `--data real --epochs 3`.
+Flags of the script hold for all points: `--data real --epochs 3`. `--by val_mae` sorts the table by
+another metric; `--by NAME:min` and `--by NAME:max` say what is best of a metric that is not known.
 
 A sweep that was stopped goes on where it stopped when the same command is given again: finished
 points are not repeated, an unfinished one is resumed. A point that fails does not end the rest.
-`--record NAME` makes a record in results/ of each group of seeds; in NAME, `{lr}` stands for the
-setting's value and `{variant}` for the name of one of several sets of figures that a run reports.
+Where the code of the project has changed, its points are run again.
 """
 
 import argparse
 import hashlib
 import importlib
-import inspect
 import itertools
 import json
 import re
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-from common import checkpoints, results
-from common.config import RESUME_FREE, ROOT, Settings, flag, parse
-from common.errors import UserError, require
-from common.signals import Stopped
+from common import plots, runs, settings
+from common.checkpoints import write_text
+from common.settings import ROOT, Settings, Stopped, UserError, flag, require
+from common.summary import format_table, number, read_results, spread, variants
 
-FIELD = re.compile(r"\w+=")
-LOWER = ("loss", "mae", "rmse", "seconds", "_mb", "alarms", "gap")  # figures best at their least
+# Words in the names of metrics of which the least is best, and the most; others have no best.
+LEAST = "loss mae rmse seconds mb alarms gap error delay fluctuation flops parameters width ratio"
+MOST = "accuracy f1 r2 auc pr precision recall score nab found top3"
 Point = dict[str, str]  # field -> value, as given
+
+
+def direction(metric: str) -> str:
+    """ "min" or "max", what is best of a metric; "" where it has no best (a best epoch)."""
+    words = set(metric.replace("_per_second", "").split("_"))
+    if words & set(LEAST.split()):
+        return "min"
+    is_rate = metric.endswith("_per_second")
+    return "max" if is_rate or words & set(MOST.split()) else ""
 
 
 def grid(words: Sequence[str]) -> list[Point]:
@@ -41,8 +51,8 @@ def grid(words: Sequence[str]) -> list[Point]:
     """
     fields: dict[str, list[str]] = {}
     for word in words:
-        name, found, values = word.partition("=")
-        require(bool(name and found and values), f"{word} is not of the form field=value,value")
+        name, equals, values = word.partition("=")
+        require(bool(name and equals and values), f"{word} is not of the form field=value,value")
         require(name not in fields, f"{name} is given twice: write {name}=value,value")
         fields[name.replace("-", "_")] = values.split(",")
     fields["seed"] = fields.pop("seed", ["0"])
@@ -54,102 +64,149 @@ def grid(words: Sequence[str]) -> list[Point]:
 def settings_of(config_class: type[Settings], point: Point, arguments: list[str]) -> Settings:
     """The typed settings of a point, checked."""
     flags = [word for name, value in point.items() for word in (f"--{flag(name)}", value)]
-    return parse(config_class, [*arguments, *flags])
+    return settings.parse(config_class, [*arguments, *flags])
 
 
-def run_point(main: Callable[[Any], dict[str, Any]], config: Settings) -> dict[str, Any]:
+def run_point(project: str, script: ModuleType, config: Settings) -> dict[str, Any]:
     """Run a point, or go on with it, or read its results if it is finished.
 
-    Its folder bears a digest of its settings, by which it is found again.
+    The name of its folder is a digest of its settings and the code, by which it is found again.
     """
-    from common import runs
-
-    computed = {k: v for k, v in vars(config).items() if k not in RESUME_FREE}
-    digest = hashlib.sha256(json.dumps(computed, sort_keys=True).encode()).hexdigest()[:10]
-    project = Path(inspect.getfile(main)).parent.name
+    kept = settings.as_saved(config)
+    state = {name: kept[name] for name in kept.keys() - settings.RESUME_FREE - {"out"}}
+    state["code"] = runs.code_state(project)["code"]
+    digest = hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()[:10]
     earlier = sorted(runs.project_folder(project, config).glob(f"*-{digest}/config.json"))
     if earlier:
         folder = earlier[-1].parent
         if runs.is_finished(folder):
-            found = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-            print(f"done before, on {found['date'][:16]}: {folder}")
-            return found
-        config.resume = str(folder)
+            results = read_results(folder)
+            print(f"done before, on {results['date'][:16]}: {folder}")
+            return results
+        config.resume, config.given = str(folder), set()
     config.name = digest
-    return main(config)
+    return script.main(config)
 
 
-def rows_of(points: Sequence[Point], found: Sequence[Mapping[str, Any] | None]) -> list[dict]:
-    """One row for each setting and variant: its runs, and the summary of each figure."""
-    groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
-    for point, run in zip(points, found, strict=True):
-        if run is None:
-            continue
+def summaries(finished: Sequence[tuple[Point, Mapping[str, Any]]]) -> list[dict[str, Any]]:
+    """One row for each setting and variant: its name, its runs, the summary of each metric."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for point, results in finished:
         label = " ".join(f"{name}={value}" for name, value in point.items() if name != "seed")
-        for variant in results.variants_of(run):
-            groups.setdefault((label, variant), []).append(run)
-    rows = []
-    for (label, variant), runs in groups.items():
-        each = [results.figures_of(run, variant) for run in runs]
-        figures = {key: results.summary([one.get(key) for one in each]) for key in each[0]}
-        rows.append({"label": label, "variant": variant, "runs": runs, "figures": figures})
-    return rows
+        for variant, metrics in variants(results).items():
+            name = " ".join(filter(None, (label, variant))) or "default"
+            groups.setdefault(name, []).append(metrics)
+    return [
+        {
+            "name": name,
+            "runs": len(group),
+            "metrics": {key: spread([m.get(key) for m in group]) for key in group[0]},
+        }
+        for name, group in groups.items()
+    ]
 
 
-def report(rows: list[dict], by: str, folder: Path, title: str, sample: bool) -> None:
-    """Print the table sorted by the figure `by`, the best first; write sweep.csv and sweep.png."""
-    from common import plots
+def chosen_metric(by: str) -> tuple[str, str]:
+    """The metric to sort by and its direction; ("", "") = the first one of validation.
 
-    rows.sort(key=lambda row: row["figures"][by]["mean"] or 0.0, reverse=not by.endswith(LOWER))
-    names = [" ".join(filter(None, (row["label"], row["variant"]))) or "default" for row in rows]
-    metrics = [by, *(key for key in rows[0]["figures"] if key != by)]
-    lines = [["settings", "runs", *metrics]]
-    for name, row in zip(names, rows, strict=True):
-        figures = [row["figures"].get(metric, {}) for metric in metrics]
-        cells = [results.figure_text("", f.get("mean"), f.get("std")) for f in figures]
-        lines.append([name, str(len(row["runs"])), *cells])
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)))
+    Raises:
+        SettingError: its direction is not known.
+    """
+    metric, _, way = by.partition(":")
+    way = way or direction(metric)
+    require(
+        not metric or way in ("min", "max"),
+        f"--by {by}: say whether its least or its most is best, {metric}:min or {metric}:max",
+    )
+    return metric, way
+
+
+def report(rows: list[dict[str, Any]], by: str, way: str, folder: Path, sample: bool) -> None:
+    """Print the table, the best by `by` first, a missing one last; write sweep.csv and .png."""
+    sign = 1 if way == "min" else -1
+
+    def place(row: Mapping[str, Any]) -> tuple[bool, float]:
+        mean = row["metrics"].get(by, {}).get("mean")
+        return mean is None, sign * (mean or 0.0)
+
+    rows.sort(key=place)
+    metrics = list(dict.fromkeys([by, *rows[0]["metrics"]]))
+    table, lines = [], [["settings", "runs", *(f"{m}{s}" for m in metrics for s in ("", "_std"))]]
+    for row in rows:
+        values = [row["metrics"].get(m, {"mean": None, "std": None}) for m in metrics]
+        cells = [number(v["mean"]) + (f" ± {number(v['std'])}" if v["std"] else "") for v in values]
+        table.append([row["name"], str(row["runs"]), *cells])
+        lines.append([row["name"], row["runs"], *(v[k] for v in values for k in ("mean", "std"))])
+    print("\n" + format_table(["settings", "runs", *metrics], table))
     if sample:
         print("SAMPLE DATA, generated: these figures are no result")
-    csv = "\n".join(",".join(f'"{cell}"' for cell in line) for line in lines)
-    checkpoints.write_text(folder / "sweep.csv", csv + "\n")
-    made, axes = plots.figure(height=1.6 + 0.35 * len(rows))
-    means = [row["figures"][by]["mean"] for row in rows]
-    spread = [row["figures"][by]["std"] or 0.0 for row in rows]
-    axes[0, 0].errorbar(means, names, xerr=spread, fmt="o", capsize=3)
-    axes[0, 0].invert_yaxis()
-    axes[0, 0].grid(axis="x", alpha=0.3)
-    axes[0, 0].set(xlabel=f"{by.replace('_', ' ')}, mean and standard deviation", title=title)
-    plots.save(made, folder / "sweep.png", sample=sample)
-
-
-def record_rows(project: str, name: str, rows: list[dict]) -> None:
-    """A record of each row, named by the template `name`."""
-    named = {}
-    for row in rows:
-        settings = {**row["runs"][0]["settings"], "variant": row["variant"]}
-        title = name.format(**settings)
-        require(title not in named, f"--record {name}: two settings would be named {title}")
-        named[title] = row
-    for title, row in named.items():
-        results.add(project, title, row["runs"], row["variant"])
-        print(f"recorded in results/{project}.json: {title}")
+    write_text(folder / "sweep.csv", "".join(runs.csv_row(line) for line in lines))
+    known = {row["name"]: row["metrics"].get(by, {}) for row in rows}
+    bars = {n: (v["mean"], v["std"] or 0.0) for n, v in known.items() if v.get("mean") is not None}
+    if bars:
+        label = f"{by.replace('_', ' ')}, mean and standard deviation"
+        plots.save(plots.bars(bars, label, folder.name), folder / "sweep.png", sample=sample)
 
 
 def read_arguments(words: list[str]) -> tuple[argparse.Namespace, list[str]]:
     """The sweep's own options, and the flags that go to the script."""
-    plain = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser("python -m common.sweep", None, __doc__, None, [], plain)
+    parser = argparse.ArgumentParser(
+        prog="python -m common.sweep",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
     parser.add_argument("project", help="the folder of a project: lstm_airquality, ...")
     parser.add_argument("fields", nargs="*", help="field=value,value ...")
-    parser.add_argument("--by", default="", help="figure to sort by (the first of validation)")
-    parser.add_argument("--record", default="", help="name of the record(s) to make in results/")
+    parser.add_argument("--by", default="", help="metric to sort by (the first of validation)")
     parser.add_argument("--out", default="", help="folder of the runs (default: runs/sweeps)")
     options, rest = parser.parse_known_args(words)
-    options.fields += [word for word in rest if FIELD.match(word)]  # those after a flag
-    return options, [word for word in rest if not FIELD.match(word)]
+    is_field = re.compile(r"\w[\w-]*=").match
+    options.fields += [word for word in rest if is_field(word)]  # those after a flag
+    return options, [word for word in rest if not is_field(word)]
+
+
+def sweep(options: argparse.Namespace, rest: list[str]) -> int:
+    """Run the grid; returns the exit code: 1 if a point failed, 130 if it was stopped."""
+    require(
+        (ROOT / options.project / "train.py").is_file(),
+        f"there is no project {options.project}: name one of the folders that hold a train.py",
+    )
+    sys.path.insert(0, str(ROOT))
+    script = importlib.import_module(f"{options.project}.train")
+    by, way = chosen_metric(options.by)
+    out = Path(options.out).expanduser() if options.out else ROOT / "runs" / "sweeps"
+    points = grid(options.fields)
+    configs = [settings_of(script.Config, point, [*rest, "--out", str(out)]) for point in points]
+    finished: list[tuple[Point, dict[str, Any]]] = []
+    code = 0
+    for place, (point, config) in enumerate(zip(points, configs, strict=True), 1):
+        words = " ".join(f"{name}={value}" for name, value in point.items())
+        print(f"\n=== point {place} of {len(points)}: {words}", flush=True)
+        try:
+            results = run_point(options.project, script, config)
+        except (Stopped, KeyboardInterrupt) as stop:
+            code = getattr(stop, "exit_code", 130)
+            print(f"{stop or 'stopped'}; the same command goes on with the sweep", file=sys.stderr)
+            break
+        except Exception as error:
+            if not isinstance(error, UserError):
+                traceback.print_exc()
+            print(f"point {words} failed: {error}", file=sys.stderr)
+            code = 1
+            continue
+        reported = {name for metrics in variants(results).values() for name in metrics}
+        require(
+            not by or by in reported, f"--by {by}: the runs report {', '.join(sorted(reported))}"
+        )
+        finished.append((point, results))
+    if finished:
+        rows = summaries(finished)
+        names = [name for row in rows for name in row["metrics"]]
+        by = by or next((n for n in names if n.startswith("val_") and direction(n)), names[0])
+        sample = any(results["data"] == "sample" for _, results in finished)
+        report(rows, by, way or direction(by), out / options.project, sample)
+    return code
 
 
 def main() -> None:
@@ -158,43 +215,9 @@ def main() -> None:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-
-
-def sweep(options: argparse.Namespace, rest: list[str]) -> int:
-    """Run the grid; returns the exit code: 1 if a point failed."""
-    require(
-        (ROOT / options.project / "train.py").is_file(),
-        f"there is no project {options.project}: name one of the folders that hold a train.py",
-    )
-    sys.path.insert(0, str(ROOT))
-    script = importlib.import_module(f"{options.project}.train")
-    out = options.out or str(ROOT / "runs" / "sweeps")
-    points = grid(options.fields)
-    configs = [settings_of(script.Config, point, [*rest, "--out", out]) for point in points]
-    found: list[dict[str, Any] | None] = []
-    for number, (point, config) in enumerate(zip(points, configs, strict=True), 1):
-        words = " ".join(f"{name}={value}" for name, value in point.items())
-        print(f"\n=== point {number} of {len(points)}: {words}", flush=True)
-        try:
-            found.append(run_point(script.main, config))
-        except Stopped:
-            raise
-        except Exception as error:
-            if not isinstance(error, UserError):
-                traceback.print_exc()
-            print(f"point {words} failed: {error}", file=sys.stderr)
-            found.append(None)
-    rows = rows_of(points, found)
-    if rows:
-        keys = list(rows[0]["figures"])
-        by = options.by or next((key for key in keys if key.startswith("val_")), keys[0])
-        require(by in keys, f"--by {by}: the runs report {', '.join(keys)}")
-        sample = any(run["data"] == "sample" for row in rows for run in row["runs"])
-        print()
-        report(rows, by, Path(out).expanduser() / options.project, options.project, sample)
-        if options.record:
-            record_rows(options.project, options.record, rows)
-    return 1 if None in found else 0
+    except KeyboardInterrupt:
+        print("stopped: the same command goes on", file=sys.stderr)
+        sys.exit(130)
 
 
 if __name__ == "__main__":

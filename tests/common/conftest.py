@@ -105,7 +105,7 @@ def full_disk() -> Iterator[None]:
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.setenv(name, "127.0.0.1")
-    monkeypatch.setattr("common.fetching.RETRY_SECONDS", 0.0)
+    monkeypatch.setattr("common.downloads.PAUSE_SECONDS", 0.0)
     server = Server()
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()

@@ -1,209 +1,233 @@
-"""Regularly spaced time series: a CSV file becomes a checked table, and windows of its rows.
+"""A user's table of numbers -> a regular series: rows at equal distances in time, gaps as NaN.
 
-Every fault of the file is either one clear sentence (UserError) or a count in the series' notes:
-a missing row becomes a row of NaN, never a silent shift.
+What can be recognised in a file is read, and a note says what was assumed and which flag changes
+it; what fits two ways ends in one sentence (UserError) that names the flag.
 """
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from common.errors import UserError
-
 import numpy as np
+
+from common.settings import UserError
+from common.tables import read_bytes, read_numbers, read_table, title
+from common.times import FEW, SECOND, UNITS, Dates, Times, duration, find_times, usual_step
 
 if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor
 
-MISSING = {"", "na", "nan", "null", "none", "n/a", "-"}
+SNAP = 0.25  # up to this part of the spacing off the grid a row is jitter; beyond it is odd
 MAX_GROWTH = 10  # gaps may lengthen a series at most so many times
 
 
 @dataclass(frozen=True)
 class Series:
-    """Rows at equal distances in time."""
+    """Rows at equal distances in time; `dataclasses.replace` changes the values of one."""
 
-    times: "pd.DatetimeIndex"  # (rows,), one `spacing` apart
     values: np.ndarray  # (rows, columns) float64, NaN where there is none
     columns: tuple[str, ...]
-    spacing: "pd.Timedelta"
-    notes: tuple[str, ...] = ()  # what was found and mended, for the reader
+    instants: np.ndarray  # (rows,) int64 nanoseconds since 1970; where rows have numbers, those
+    step: int  # nanoseconds from row to row
+    source: Times  # the times of the file's rows
+    places: np.ndarray  # (rows of the file,) the row of the series that each became part of
+    averaged: bool  # the file was resampled: its own time stamps are not those of the rows
+    notes: tuple[str, ...] = ()  # what was assumed, repaired or counted
+    checksum: str = ""  # sha256 of the bytes read
+
+    @property
+    def times(self) -> "pd.DatetimeIndex | pd.RangeIndex":
+        """(rows,) times on the clock of the file's first row, without zone; or numbers from 0."""
+        import pandas as pd
+
+        numbered = self.source.numbered
+        return pd.RangeIndex(len(self.values)) if numbered else self.source.wall(self.instants)
+
+    @property
+    def spacing(self) -> "pd.Timedelta | None":
+        """Time from row to row; None where the rows have numbers and no times."""
+        import pandas as pd
+
+        return None if self.source.numbered else pd.Timedelta(self.step, "ns")
+
+    @property
+    def stamps(self) -> "pd.DataFrame":
+        """Text for the file's time columns, (rows, columns): its own where it has the row."""
+        if self.averaged:
+            return self.source.write(self.instants)
+        return self.source.stamps(self.instants, self.places)
+
+    def next_stamps(self, count: int) -> "pd.DataFrame":
+        """The `count` times after the last as text, in the time columns of the file."""
+        return self.source.write(self.instants[-1] + self.step * np.arange(1, count + 1))
 
     def column(self, name: str) -> np.ndarray:
         """One column, (rows,)."""
         return self.values[:, self.columns.index(name)]
 
-
-def read_table(
-    path: Path, columns: Sequence[str], *, separator: str = ",", decimal: str = "."
-) -> "pd.DataFrame":
-    """The named columns of a CSV file as text, rows that are empty throughout left out.
-
-    Raises:
-        UserError: no file, empty, a web page, not text, wrong separator, a missing column.
-    """
-    import pandas as pd
-
-    check_text_file(path)
-    try:
-        table = pd.read_csv(
-            path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig"
-        )
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not text in UTF-8: save it as a CSV file in UTF-8") from error
-    except pd.errors.EmptyDataError as error:
-        raise UserError(f"{path} holds no table: a header and rows were expected") from error
-    except pd.errors.ParserError as error:
-        reason = str(error).strip().removeprefix("Error tokenizing data. C error: ")
-        raise UserError(f"{path} is not a table separated by {separator!r}: {reason}") from error
-    table.columns = [str(name).strip() for name in table.columns]
-    absent = [name for name in columns if name not in table.columns]
-    if absent:
-        others = [other for other in ",;\t|" if other != separator]
-        header = separator.join(table.columns)
-        if len(table.columns) == 1 and (found := [other for other in others if other in header]):
-            raise UserError(
-                f"{path} separates its fields by {found[0]!r} where {separator!r} was expected: "
-                f"save it with {separator!r}"
-            )
-        raise UserError(
-            f"{path} has no column {absent[0]!r}; it has {', '.join(map(repr, table.columns[:8]))}"
-        )
-    table = table[list(columns)].apply(lambda column: column.fillna("").str.strip())
-    table = table[(table != "").any(axis=1)].reset_index(drop=True)
-    if table.empty:
-        raise UserError(f"{path} holds a header and no rows")
-    return table
+    def rows_in(self, hours: float) -> int:
+        """The rows of so many hours, at least 1; where rows have no time, an hour is a row."""
+        spacing = 3600 * SECOND if self.source.numbered else self.step
+        return max(1, round(hours * 3600 * SECOND / spacing))
 
 
-def check_text_file(path: Path) -> None:
-    """Raise UserError if `path` cannot be a CSV file: absent, a folder, empty, HTML, binary."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(1024)
-    except FileNotFoundError as error:
-        raise UserError(f"{path} does not exist: check the name") from error
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror})") from error
-    if not start.strip():
-        raise UserError(f"{path} is empty")
-    if b"\0" in start:
-        raise UserError(f"{path} is not a text file: a CSV file was expected")
-    if start.removeprefix(b"\xef\xbb\xbf").lstrip().lower().startswith((b"<!doctype", b"<html")):
-        raise UserError(f"{path} is a web page (HTML), not a CSV file: download the raw file")
+def read_series(
+    source: Path | str,
+    *,
+    time_column: str = "",
+    columns: Sequence[str] = (),
+    resample: str = "",
+    dates: Dates = "auto",
+    missing: str = "auto",
+) -> Series:
+    """A user's table as a regular series.
 
-
-def numbers(text: "pd.Series", path: Path, *, decimal: str = ".") -> tuple[np.ndarray, str]:
-    """A column of text as float64 with NaN where empty, "nan" or infinite; and a note on those.
+    Args:
+        source: a file, a pipe or `-` for standard input, packed or not.
+        time_column: empty = recognised; `none` = the rows are numbered; or names joined by commas.
+        columns: those of the values; empty = all that hold numbers.
+        resample: empty = the file's own spacing; `5min`, `1h`, ... = means over so long; `none` =
+            the rows in the file's order, as if they were regular.
+        dates: which number of 01/02/2007 is the day; `auto` decides over the whole column.
+        missing: numbers that stand for a missing value; `auto` = the usual ones; `none`.
 
     Raises:
-        UserError: a value that is no number, with its row; no value at all.
+        UserError: unreadable, no numbers, no such column, a date that fits two ways, fewer than
+            three rows, mostly gaps.
     """
-    import pandas as pd
-
-    plain = text.str.replace(decimal, ".", regex=False) if decimal != "." else text
-    values = pd.to_numeric(plain, errors="coerce").to_numpy(np.float64, copy=True)
-    empty = text.str.lower().isin(MISSING).to_numpy()
-    wrong = np.isnan(values) & ~empty
-    if wrong.any():
-        row = int(wrong.argmax())
-        raise UserError(
-            f"{path}: {text.iloc[row]!r} in column {text.name!r} (data row {row + 1}) is no "
-            f"number; {int(wrong.sum())} of {len(values)} values are not"
-        )
-    infinite = np.isinf(values)
-    values[infinite] = np.nan
-    if np.isnan(values).all():
-        raise UserError(f"{path}: column {text.name!r} holds no value at all")
-    notes = [f"{int(empty.sum())} empty"] if empty.any() else []
-    notes += [f"{int(infinite.sum())} infinite"] if infinite.any() else []
-    return values, f"{text.name}: {' and '.join(notes)} values count as missing" if notes else ""
+    data, where = read_bytes(source), title(source)
+    table, notes = read_table(source, data)
+    times, kept = find_times(table, time_column, dates, where, notes)
+    table = table[kept].drop(columns=times.text.columns, errors="ignore").reset_index(drop=True)
+    values, names = read_numbers(table, columns, missing, where, notes)
+    instants, step, places = regular(times, where, resample, notes)
+    averaged = resample not in ("", "none")
+    digest = hashlib.sha256(data).hexdigest()
+    values = means(values, places, len(instants))
+    return Series(values, names, instants, step, times, places, averaged, tuple(notes), digest)
 
 
-def times(text: "pd.Series", path: Path, *, format: str | None = None) -> "pd.DatetimeIndex":
-    """A column of dates as time stamps; those with a zone are given in UTC.
+def regular(
+    times: Times, where: str, resample: str, notes: list[str]
+) -> tuple[np.ndarray, int, np.ndarray]:
+    """A grid for a file's rows: its instants (rows,), its step, and the place of each file's row.
 
     Raises:
-        UserError: a value that is no date, with its row.
+        UserError: fewer than three different times, mostly gaps, a `resample` that is no time.
     """
-    import pandas as pd
-
-    try:
-        stamps = pd.to_datetime(text, format=format, errors="coerce", utc=True)
-    except (ValueError, TypeError, OverflowError) as error:
-        raise UserError(f"{path}: column {text.name!r} holds no time stamps ({error})") from error
-    wrong = stamps.isna().to_numpy()
-    if wrong.any():
-        row = int(wrong.argmax())
-        raise UserError(
-            f"{path}: {text.iloc[row]!r} in column {text.name!r} (data row {row + 1}) is no time "
-            "stamp like '2014-07-01 00:30:00', or not in the format of the first row"
-        )
-    return pd.DatetimeIndex(stamps.dt.tz_localize(None))
-
-
-def regular(stamps: "pd.DatetimeIndex", values: Mapping[str, np.ndarray], path: Path) -> Series:
-    """Rows in order of time at the spacing that occurs most; gaps become rows of NaN.
-
-    Of rows with one time stamp the first is kept. Raises UserError for fewer than three rows, and
-    for time stamps that do not lie on one grid.
-    """
-    import pandas as pd
-
-    table = pd.DataFrame(dict(values), index=stamps)
-    notes = []
-    if not table.index.is_monotonic_increasing:
-        table = table.sort_index(kind="stable")
+    when = np.sort(times.when)
+    if (when != times.when).any() and resample != "none":
         notes.append("rows were not in order of time and were sorted")
-    repeated = table.index.duplicated()
-    if repeated.any():
-        first = table.index[repeated][0]
-        notes.append(f"{repeated.sum()} repeated time stamps (first {first}): first row kept")
-        table = table[~repeated]
-    if len(table) < 3:
-        raise UserError(f"{path} holds {len(table)} distinct time stamps: at least 3 are needed")
-    steps = np.diff(table.index.to_numpy())
-    sizes, counts = np.unique(steps, return_counts=True)
-    spacing = pd.Timedelta(sizes[counts.argmax()])
-    off = (steps % spacing.to_timedelta64()) != np.timedelta64(0, "ns")
+    different = len(np.unique(when))
+    if different < 3:
+        raise UserError(f"{where} holds {different} different times: at least 3 are needed")
+    if resample == "none":
+        return times.when, usual_step(when), np.arange(len(when))
+    if resample:
+        if times.numbered:
+            raise UserError(f"--resample {resample} needs times, and {where} has none")
+        step = parse_step(resample)
+        first = int(when[0] // step * step)
+        places = (times.when - first) // step
+    else:
+        first, step, places = spread(times.when, when, notes)
+    rows = int(places.max()) + 1
+    if rows > MAX_GROWTH * len(when):
+        raise UserError(
+            f"{where} would be mostly gaps: {len(when)} rows, {duration(step)} apart, span {rows} "
+            "places: check its first and last time, or set --resample to a longer time"
+        )
+    taken = np.unique(places)
+    shared = len(places) - len(taken)
+    if resample:
+        notes.append(f"{len(when):,} rows became {rows:,} means over {duration(step)}")
+    elif shared:
+        notes.append(f"rows that share their time or place with another: {shared}, averaged")
+    if rows > len(taken):
+        holes = int((np.diff(taken) > 1).sum())
+        notes.append(f"missing rows: {rows - len(taken):,} in {holes} gaps")
+    return first + step * np.arange(rows), step, places
+
+
+def spread(unsorted: np.ndarray, when: np.ndarray, notes: list[str]) -> tuple[int, int, np.ndarray]:
+    """First instant and step of the grid that suits most rows, and each row's place in it.
+
+    A few rows off the grid go to the nearest place. Steps that vary a little all the time (months,
+    a logger that waits a minute after each row) count as one each. The others are irregular and
+    are averaged.
+    """
+    step = usual_step(when)
+
+    def nearest(first: int) -> tuple[np.ndarray, np.ndarray]:
+        places = np.rint((unsorted - first) / step).astype(np.int64)
+        return places, np.abs(unsorted - first - places * step)
+
+    first = int(when[0])
+    places = nearest(first)[0]
+    first += int(np.median(unsorted - first - places * step))
+    off = nearest(first)[1]
+    odd = int((off > SNAP * step).sum())
+    ratios = np.diff(when) / step
+    if odd > FEW * len(when) and (np.abs(ratios - np.rint(ratios)) <= SNAP).all():
+        counted = np.concatenate([[0], np.cumsum(np.rint(ratios).astype(np.int64))])
+        step = int((when[-1] - when[0]) // counted[-1])
+        notes.append(f"rows about {duration(step)} apart count as one step each")
+        return int(when[0]), step, counted[np.searchsorted(when, unsorted)]
     if off.any():
-        where = int(off.argmax())
-        raise UserError(
-            f"{path} is not regularly spaced: most rows are {spacing} apart, but {off.sum()} steps "
-            f"are no multiple of that (first {table.index[where]} to {table.index[where + 1]}); "
-            "resample it to one spacing first"
-        )
-    rows = int((table.index[-1] - table.index[0]) / spacing) + 1
-    if rows > MAX_GROWTH * len(table):
-        raise UserError(
-            f"{path} would be mostly gaps: {len(table)} rows {spacing} apart span {rows} places "
-            f"({table.index[0]} to {table.index[-1]}); check its dates"
-        )
-    grid = pd.date_range(table.index[0], periods=rows, freq=spacing)
-    if rows > len(table):
-        holes = int((steps > spacing.to_timedelta64()).sum())
-        notes.append(f"{rows - len(table)} missing rows in {holes} gaps count as missing values")
-    values_on_grid = table.reindex(grid).to_numpy(np.float64)
-    return Series(grid, values_on_grid, tuple(table.columns), spacing, tuple(notes))
+        limit = off[off <= SNAP * step].max()
+        whole = [round(first / unit) * unit for unit in UNITS.values()]
+        first = next((at for at in whole if abs(at - first) <= limit), first)
+        places, off = nearest(first)
+        if odd > FEW * len(when):
+            low, high = np.percentile(np.diff(when), [5, 95])
+            notes.append(
+                f"rows are mostly {duration(low)} to {duration(high)} apart: averaged to one row "
+                f"every {duration(step)} (--resample chooses another time)"
+            )
+        elif odd:
+            where = int((off > SNAP * step).argmax())
+            notes.append(
+                f"rows off the grid of {duration(step)}: {odd} (first data row {where + 1}), moved "
+                "to the nearest place"
+            )
+        else:
+            notes.append(
+                f"times up to {duration(limit)} off the grid of {duration(step)} were moved to it"
+            )
+    least = places.min()
+    return first + int(least) * step, step, places - least
 
 
-def read_series(path: Path, time_column: str, value_columns: Sequence[str]) -> Series:
-    """A CSV file with a column of time stamps and columns of numbers, comma-separated.
+def parse_step(text: str) -> int:
+    """`5min`, `1h`, `h`, `1D` as nanoseconds.
 
     Raises:
-        UserError: see `read_table`, `times`, `numbers` and `regular`.
+        UserError: anything else.
     """
-    table = read_table(path, [time_column, *value_columns])
-    values, notes = {}, []
-    for name in value_columns:
-        values[name], note = numbers(table[name], path)
-        notes += [note] if note else []
-    series = regular(times(table[time_column], path), values, path)
-    return Series(
-        series.times, series.values, series.columns, series.spacing, (*notes, *series.notes)
-    )
+    import pandas as pd
+
+    try:
+        number = "" if text[0].isdigit() else "1"
+        step = pd.Timedelta(number + text).value if not text.isdigit() else 0
+    except ValueError:
+        step = 0
+    if step <= 0:
+        raise UserError(f"--resample {text} is no length of time: write it like 5min, 1h or 1D")
+    return step
+
+
+def means(values: np.ndarray, places: np.ndarray, rows: int) -> np.ndarray:
+    """The mean of the values at each place, (rows, columns); NaN where there is none."""
+    import pandas as pd
+
+    if len(np.unique(places)) == len(places):
+        grid = np.full((rows, values.shape[1]), np.nan)
+        grid[places] = values
+        return grid
+    return pd.DataFrame(values).groupby(places).mean().reindex(range(rows)).to_numpy()
 
 
 def windows(values: "Tensor", window: int, first: int = 0, last: int | None = None) -> "Tensor":

@@ -4,15 +4,12 @@ Simonyan & Zisserman 2014, "Very Deep Convolutional Networks for Large-Scale Ima
 table 1; He et al. 2015, "Deep Residual Learning for Image Recognition", section 3.3 and table 1.
 """
 
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-Name = Literal["vgg16c", "resnet18"]
-NAMES: tuple[Name, ...] = get_args(Name)
 Stem = Literal["imagenet", "small"]
-SETTINGS = ("size", "width", "stem", "hidden", "dropout", "batch_norm")  # of train.py, for `make`
 
 # Convolutions of each block of configuration C: the kernel's side.
 KERNELS = ((3, 3), (3, 3), (3, 3, 1), (3, 3, 1), (3, 3, 1))
@@ -31,7 +28,7 @@ class VGG16C(nn.Module):
         size: side of the square images, a multiple of 32.
         width: channels of the first block.
         hidden: units of the two hidden linear layers.
-        dropout: share of the hidden units dropped (section 3.1: 0.5).
+        dropout: fraction of the hidden units dropped (section 3.1: 0.5).
         batch_norm: normalise after every convolution, which the paper did not.
     """
 
@@ -110,7 +107,7 @@ def make_stem(stem: Stem, width: int) -> nn.Sequential:
     """The first layers, 3 -> `width` channels.
 
     imagenet: 7 x 7 with stride 2 and max pooling, which leave a quarter of the side; small: 3 x 3
-    at full resolution, as in section 4.2 for pictures of 32 x 32.
+    at full resolution, as in section 4.2 for images of 32 x 32.
     """
     if stem == "small":
         first, pool = nn.Conv2d(3, width, 3, padding=1, bias=False), []
@@ -162,20 +159,3 @@ def initialise(model: nn.Module) -> None:
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
         if isinstance(module, (nn.Conv2d, nn.Linear)) and module.bias is not None:
             nn.init.zeros_(module.bias)
-
-
-def make(
-    name: Name,
-    classes: int,
-    *,
-    size: int,
-    width: int,
-    stem: Stem,
-    hidden: int,
-    dropout: float,
-    batch_norm: bool,
-) -> nn.Module:
-    """An untrained model by its name; `stem` is for ResNet, the last three are for VGG."""
-    if name == "resnet18":
-        return ResNet18(classes, stem, width=width)
-    return VGG16C(classes, size, width=width, hidden=hidden, dropout=dropout, batch_norm=batch_norm)

@@ -1,25 +1,42 @@
-"""Say what is on a picture.
+"""Say what is in an image.
 
 python vgg_vs_resnet/predict.py photo.jpg another.png
-python vgg_vs_resnet/predict.py holiday_pictures/ --model vgg16c --json
-find . -name "*.jpg" | python vgg_vs_resnet/predict.py -
+python vgg_vs_resnet/predict.py holiday_images/ --model vgg16c --json
+find . -name "*.jpg" | python vgg_vs_resnet/predict.py - --output predictions.csv
 """
 
 import sys
-from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common import recognition
-from common.config import cli
-from common.recognition import Config
+from torch import Tensor, nn
 
-from vgg_vs_resnet import recogniser
+from common.checkpoints import load_weights
+from common.image_predictions import PredictConfig, example_batches, predict, show
+from common.settings import cli, from_saved
+from common.trained import Trained, find_trained
+from vgg_vs_resnet.train import Config, build
 
-load = partial(recogniser.load, "vgg_vs_resnet", recogniser.make_model)
-predict = partial(recognition.predict, load)  # settings -> the predictions one by one
-main = partial(recognition.main, load)
+
+def load(trained: Trained) -> nn.Module:
+    """The trained network, on the CPU."""
+    kept = trained.preprocessing
+    model = build(kept["network"], from_saved(Config, trained.settings), len(kept["classes"]))
+    load_weights(model, trained.weights[0], str(trained.folder))
+    return model.eval()
+
+
+def exported(trained: Trained) -> tuple[list[nn.Module], list[tuple[Tensor]]]:
+    """For common/export.py: the network, and batches of real images for its forward."""
+    return [load(trained)], example_batches(trained)
+
+
+def main(config: PredictConfig) -> None:
+    """Print a line for each image, its likeliest classes first."""
+    trained = find_trained("vgg_vs_resnet", config.run, config.out, config.model)
+    show(predict(trained, load(trained), config), config, trained.sample)
+
 
 if __name__ == "__main__":
-    cli(Config, main)
+    cli(PredictConfig, main)

@@ -33,7 +33,7 @@ def test_parameters_are_the_papers(parameters):
 
 
 def test_configuration_c(parameters):
-    """Thirteen convolutions, of which the third in blocks 3, 4 and 5 is 1 x 1; no biases lost."""
+    """Thirteen convolutions, of which the third in blocks 3, 4 and 5 is 1 x 1; no bias is lost."""
     kinds = [m for m in VGG16C(3, 32, width=4, hidden=8).features if not isinstance(m, nn.ReLU)]
     words = [m.kernel_size[0] if isinstance(m, nn.Conv2d) else "pool" for m in kinds]
     assert words == [3, 3, "pool"] * 2 + [3, 3, 1, "pool"] * 3
@@ -82,7 +82,7 @@ def test_gradient_reaches_every_parameter(name, unreached):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_one_batch_is_learnt_by_heart(name, learn):
+def test_one_batch_is_overfitted(name, learn):
     torch.manual_seed(0)
     model = small(name)
     images, labels = torch.randn(12, 3, 32, 32), torch.arange(12) % 3

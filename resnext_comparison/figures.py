@@ -1,4 +1,4 @@
-"""Figures of the two studies: cardinality and learning rate."""
+"""Plots of the two studies: cardinality and learning rate."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -8,45 +8,34 @@ from common import plots
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+Results = Mapping[str, Mapping[str, float]]  # for each title of a study its metrics
 
-def by_cardinality(figures: Mapping[int, Mapping[str, float]]) -> "Figure":
-    """Accuracy and speed of models of equal complexity, by their cardinality."""
-    made, axes = plots.figure(1, 2, width=11, height=4)
-    places = [str(cardinality) for cardinality in figures]
-    for part, style in (("val", "-o"), ("test", "--s")):
-        shares = [100 * each[f"{part}_accuracy"] for each in figures.values()]
-        axes[0, 0].plot(places, shares, style, label={"val": "validation"}.get(part, part))
+
+def by_cardinality(results: Results) -> "Figure":
+    """Accuracy and speed of networks of equal complexity, by their cardinality."""
+    drawn, axes = plots.figure(1, 2, width=11, height=4)
+    places = [title.removeprefix("cardinality ") for title in results]
+    for part, label, style in (("val", "validation", "-o"), ("test", "test", "--s")):
+        values = [100 * own[f"{part}_accuracy"] for own in results.values()]
+        axes[0, 0].plot(places, values, style, label=label)
     axes[0, 0].set(xlabel="cardinality", ylabel="accuracy, %")
     axes[0, 0].legend(frameon=False)
-    speeds = [each["images_per_second"] for each in figures.values()]
+    speeds = [own["images_per_second"] for own in results.values()]
     axes[0, 1].bar(places, speeds, color=plots.COLOURS[2])
     axes[0, 1].set(xlabel="cardinality", ylabel="images a second in training")
-    made.suptitle("More paths, each narrower: equal complexity")
-    return made
+    drawn.suptitle("More paths, each narrower: equal complexity")
+    return drawn
 
 
-def by_rate(figures: Mapping[str, Mapping[float, float]]) -> "Figure":
-    """Validation accuracy by learning rate, a line for each model."""
-    made, axes = plots.figure()
-    for (name, by_lr), marker in zip(figures.items(), "os^", strict=False):
-        shares = [100 * accuracy for accuracy in by_lr.values()]
-        axes[0, 0].plot(list(by_lr), shares, f"-{marker}", label=name)
+def by_rate(results: Results, models: Sequence[str], rates: Sequence[float]) -> "Figure":
+    """Validation accuracy by learning rate, a line for each model; without rates that diverged."""
+    drawn, axes = plots.figure()
+    for name, marker in zip(models, "os^", strict=False):
+        titles = {rate: f"{name} rate {rate:g}" for rate in sorted(rates)}
+        kept = {rate: results[title] for rate, title in titles.items() if title in results}
+        values = [100 * own["val_accuracy"] for own in kept.values()]
+        axes[0, 0].plot(list(kept), values, f"-{marker}", label=name)
     axes[0, 0].set(xlabel="learning rate", ylabel="best validation accuracy, %", xscale="log")
     axes[0, 0].legend(frameon=False)
-    made.suptitle("How much the learning rate matters")
-    return made
-
-
-def published_table(figures: Mapping[str, Mapping[str, float]], columns: Sequence[str]) -> str:
-    """The columns of the published table, this run's figures beside the published ones."""
-    label = max(map(len, figures)) + 2
-    heads = [" " * label + " ".join(f"{column.replace('_', ' '):>16}" for column in columns)]
-    lines = []
-    for name, each in figures.items():
-        cells = []
-        for column in columns:
-            value = each.get(column)
-            scale, unit = (100, " %") if column.endswith("accuracy") else (1, "")
-            cells.append(f"{'-' if value is None else f'{scale * value:.2f}{unit}':>16}")
-        lines.append(f"{name:<{label}}" + " ".join(cells))
-    return "\n".join(heads + lines)
+    drawn.suptitle("How much the learning rate matters")
+    return drawn

@@ -7,13 +7,12 @@ paths 4 channels wide (in the first stage; each further stage doubles the width)
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from vgg_vs_resnet.model import Stem, initialise, make_stem, projection
-
-SETTINGS = ("cardinality", "path_width", "stem", "width")  # of train.py, for `make`
+Stem = Literal["imagenet", "small"]
 PUBLISHED_WIDTHS = {1: 64, 2: 40, 4: 24, 8: 14, 32: 4}  # table 2: equal complexity
 BLOCK_CHANNELS = 256  # of a block's output in the first stage
 
@@ -130,26 +129,37 @@ class ResNeXt(nn.Module):
         return self.classifier(features)  # (batch, classes)
 
 
+def projection(channels: int, width: int, stride: int) -> nn.Module:
+    """The shortcut: identity, or where shapes differ a 1 x 1 convolution."""
+    if stride == 1 and channels == width:
+        return nn.Identity()
+    return nn.Sequential(nn.Conv2d(channels, width, 1, stride, bias=False), nn.BatchNorm2d(width))
+
+
+def make_stem(stem: Stem, width: int) -> nn.Sequential:
+    """The first layers, 3 -> `width` channels: 3 x 3 at full resolution (small), or as for
+    ImageNet 7 x 7 with stride 2 and max pooling, which leave a quarter of the side."""
+    if stem == "small":
+        first, pool = nn.Conv2d(3, width, 3, padding=1, bias=False), []
+    else:
+        first = nn.Conv2d(3, width, 7, stride=2, padding=3, bias=False)
+        pool = [nn.MaxPool2d(3, stride=2, padding=1)]
+    return nn.Sequential(first, nn.BatchNorm2d(width), nn.ReLU(inplace=True), *pool)
+
+
+def initialise(model: nn.Module) -> None:
+    """He et al. 2015: variance 2 / fan-out of convolutions, 2 / fan-in of linear layers."""
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        elif isinstance(module, nn.Linear):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            nn.init.zeros_(module.bias)
+
+
 def block_weights(cardinality: int, width: float, channels: int = BLOCK_CHANNELS) -> float:
     """Weights of a block's convolutions (equation 4): C (256 d + 9 d^2 + d 256)."""
     return cardinality * (2 * channels * width + 9 * width**2)
-
-
-def make(
-    name: str, classes: int, *, cardinality: int, path_width: float, stem: Stem, width: int
-) -> ResNeXt:
-    """The ResNeXt-29 of the paper's section 5.3, narrower by default, or one with other paths.
-
-    Args:
-        name: `resnext29`, or `cardinality C`: as complex as that one, with C paths.
-        cardinality, path_width: paths of each block of `resnext29`, and the channels of a path.
-        stem, width: as for ResNet.
-    """
-    if name != "resnext29":
-        like = (cardinality, path_width)
-        cardinality = int(name.removeprefix("cardinality "))
-        path_width = equal_width(cardinality, 4 * width, like)
-    return ResNeXt(classes, cardinality=cardinality, width=path_width, stem=stem, channels=width)
 
 
 def equal_width(

@@ -1,38 +1,42 @@
-"""Say what is on a picture.
+"""Say what is in an image.
 
 python resnext_comparison/predict.py photo.jpg another.png
-python resnext_comparison/predict.py holiday_pictures/ --model resnext29 --json
+python resnext_comparison/predict.py holiday_images/ --model resnext29 --json
+find . -name "*.jpg" | python resnext_comparison/predict.py - --output predictions.csv
 """
 
 import sys
-from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common import recognition
-from common.config import cli
-from common.recognition import Config
+from torch import Tensor, nn
 
-from torch import nn
-
-from resnext_comparison.model import SETTINGS, make
-from vgg_vs_resnet import recogniser
-from vgg_vs_resnet.model import NAMES
+from common.checkpoints import load_weights
+from common.image_predictions import PredictConfig, example_batches, predict, show
+from common.settings import cli, from_saved
+from common.trained import Trained, find_trained
+from resnext_comparison.train import Config, build
 
 
-def make_model(name: str, classes: int, settings: Mapping[str, Any]) -> nn.Module:
-    name, *_ = name.split(" rate ")  # of the study of learning rates
-    if name in NAMES:
-        return recogniser.make_model(name, classes, settings)
-    return make(name, classes, **{each: settings[each] for each in SETTINGS})
+def load(trained: Trained) -> nn.Module:
+    """The trained network, on the CPU."""
+    kept = trained.preprocessing
+    model = build(kept["network"], from_saved(Config, trained.settings), len(kept["classes"]))
+    load_weights(model, trained.weights[0], str(trained.folder))
+    return model.eval()
 
 
-load = partial(recogniser.load, "resnext_comparison", make_model)
-predict = partial(recognition.predict, load)  # settings -> the predictions one by one
-main = partial(recognition.main, load)
+def exported(trained: Trained) -> tuple[list[nn.Module], list[tuple[Tensor]]]:
+    """For common/export.py: the network, and batches of real images for its forward."""
+    return [load(trained)], example_batches(trained)
+
+
+def main(config: PredictConfig) -> None:
+    """Print a line for each image, its likeliest classes first."""
+    trained = find_trained("resnext_comparison", config.run, config.out, config.model)
+    show(predict(trained, load(trained), config), config, trained.sample)
+
 
 if __name__ == "__main__":
-    cli(Config, main)
+    cli(PredictConfig, main)

@@ -59,7 +59,7 @@ def test_parameters_are_the_papers(parameters):
     with torch.device("meta"):
         assert parameters(ResNeXt(1000, **RESNEXT50)) == 25_028_904
         assert parameters(ResNeXt(10, cardinality=8, width=64)) == 34_426_698  # table 7: 34.4 M
-        assert parameters(ResNeXt(3)) == 4_768_579  # as the README says
+        assert parameters(ResNeXt(3)) == 4_768_579  # ResNeXt-29 32x4d
         assert round(parameters(ResNeXt(10, cardinality=16, width=64)) / 1e5) == 682  # 68.1 M
 
 
@@ -101,7 +101,7 @@ def test_depth_is_29():
     assert shortcuts == 2 * 9 + 3
 
 
-def test_gradient_reaches_every_parameter_and_one_batch_is_learnt(unreached, learn):
+def test_gradient_reaches_every_parameter_and_one_batch_is_overfitted(unreached, learn):
     torch.manual_seed(0)
     model = ResNeXt(3, channels=8, cardinality=4, width=2)
     images, labels = torch.randn(12, 3, 32, 32), torch.arange(12) % 3

@@ -3,8 +3,8 @@
 He et al. 2015, "Delving Deep into Rectifiers", section 2.2; Glorot & Bengio 2010 for the idea. In a
 wide layer with random weights of variance s and n = fan-in, ReLU halves the mean square of what a
 convolution puts out, and half of the gradients that come back. So both change by the same factor
-from layer to layer, the gain n s / 2: 1 for Kaiming's start, 1/6 for PyTorch's own. Forward, the
-biases (variance b) add to it:
+from layer to layer, the gain n s / 2: 1 for Kaiming's initialisation, 1/2 for Glorot's, 1/6 for
+PyTorch's default. Forward, the biases (variance b) add to it:
 
     Var[y_l] = n s E[x_(l-1)^2] + b,    E[x_l^2] = Var[y_l] / 2        (equations 6 to 9)
     D_(l-1) = n s / 2 D_l               D: sum of squares of the gradient by y  (equations 12, 13)
@@ -12,7 +12,8 @@ biases (variance b) add to it:
 
 What the papers leave out and is done here: at the borders a part of a 3 x 3 window lies on the zero
 padding, which costs a quarter of the gain on maps of 4 x 4; so variances are kept by position. Left
-out here too is that max pooling raises activations.
+out here too is that max pooling raises activations, and that gradients of neighbouring positions,
+which biases make alike, add up rather than average out.
 """
 
 import torch
@@ -21,25 +22,28 @@ from torch.nn import functional as F
 
 from vanishing_gradients.model import Variant, stages
 
-COVERED = ("plain", "kaiming")  # variants
+COVERED = ("plain", "glorot", "kaiming")  # variants
 
 
-def variances(variant: Variant, fan_in: int) -> tuple[float, float]:
-    """Variance of a convolution's weights and of its biases at the start.
+def variances(
+    variant: Variant, inputs: int, outputs: int, bias_scale: float = 1.0
+) -> tuple[float, float]:
+    """Variance of the weights and of the biases of a 3 x 3 convolution before training.
+
+    Args:
+        inputs, outputs: its channels.
 
     Raises:
         ValueError: there is no such theory of the variant here.
     """
+    default = 1 / (3 * 9 * inputs)  # uniform in +-1/sqrt(fan-in)
     if variant == "plain":
-        return 1 / (3 * fan_in), 1 / (3 * fan_in)  # uniform in +-1/sqrt(fan-in)
+        return default, bias_scale**2 * default
+    if variant == "glorot":
+        return 2 / (9 * inputs + 9 * outputs), bias_scale**2 * default
     if variant == "kaiming":
-        return 2 / fan_in, 0.0
-    raise ValueError(f"theory covers plain and kaiming, not {variant}")
-
-
-def gain(variant: Variant) -> float:
-    """Factor by which a layer multiplies the variance of a signal, forward and backward."""
-    return variances(variant, 1)[0] / 2
+        return 2 / (9 * inputs), 0.0
+    raise ValueError(f"theory covers {', '.join(COVERED)}, not {variant}")
 
 
 def around(maps: Tensor) -> Tensor:
@@ -48,7 +52,7 @@ def around(maps: Tensor) -> Tensor:
 
 
 def expected(
-    variant: Variant, depth: int, width: int, size: int
+    variant: Variant, depth: int, width: int, size: int, bias_scale: float = 1.0
 ) -> tuple[list[float], list[float]]:
     """By layer: the variance of each convolution's output, and the norm of its weights' gradient.
 
@@ -56,27 +60,29 @@ def expected(
     have mean square 1.
 
     Args:
-        variant: plain or kaiming.
+        variant: one of COVERED.
         depth, width: see `model.stages`.
-        size: side of the pictures.
+        size: side of the images.
     """
     power = torch.ones(1, 1, size, size, dtype=torch.float64)  # E[x^2] by position
-    channels, layers = 3, []
-    for stage, (pairs, wide) in enumerate(stages(depth, width)):
+    channels = 3
+    layers = []  # of each its input channels, variance of its weights, E[x^2] of its input
+    output_variances = []
+    for stage, (pairs, stage_width) in enumerate(stages(depth, width)):
         if stage > 0:
             power = F.avg_pool2d(power, 2)
         for _ in range(2 * pairs):
-            weight, bias = variances(variant, 9 * channels)
+            weight, bias = variances(variant, channels, stage_width, bias_scale)
             layers.append((channels, weight, power))
             output = channels * weight * around(power) + bias
-            layers[-1] += (output.mean().item(),)
-            power, channels = output / 2, wide
-    norms: list[float] = []
+            output_variances.append(output.mean().item())
+            power, channels = output / 2, stage_width
+    norms = []
     back = torch.ones_like(power)  # sum over channels of squared gradients, by position
-    for inputs, weight, power, _ in reversed(layers):
+    for inputs, weight, power in reversed(layers):
         if power.shape != back.shape:  # pooling hands each gradient to one of four positions
             back = F.interpolate(back, scale_factor=2, mode="nearest") / 4
         norms.append((inputs * (back * around(power)).sum()).sqrt().item())
         back = inputs * weight / 2 * around(back)
     norms.reverse()
-    return [layer[-1] for layer in layers], [norm / norms[-1] for norm in norms]
+    return output_variances, [norm / norms[-1] for norm in norms]

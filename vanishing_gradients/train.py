@@ -1,74 +1,81 @@
-"""Why a plain network of 40 convolutions does not learn, and what each remedy does about it.
+"""Why does a plain network of 40 convolutions not learn, and what does each remedy do about it?
 
-python vanishing_gradients/train.py                     all of it, minutes on a CPU
-python vanishing_gradients/train.py --study variants    four networks of 40 layers, by layer
-python vanishing_gradients/train.py --study depth       training accuracy at 8 to 56 layers
+python vanishing_gradients/train.py                     both studies, 18 networks
+python vanishing_gradients/train.py --study variants    six networks of 40 layers, by layer
+python vanishing_gradients/train.py --study depth       training accuracy at 8, 24 and 56 layers
+
+The study of depth with the best of four learning rates for each network, 48 trainings:
+
+python vanishing_gradients/train.py --study depth --rates 0.006 0.02 0.06 0.2
 """
 
-import itertools
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import islice, product
 from pathlib import Path
 from typing import Any, Literal
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common import device, runs, training
-from common.config import Settings, cli, flag
-from common.errors import require
-from common.images import ImageSet
-from common.runs import Run
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vanishing_gradients import data, report
-from vanishing_gradients.measure import Recorder, at_start
-from vanishing_gradients.model import REDUCTION, VARIANTS, Variant, VGGDeep
-from vgg_vs_resnet import baselines
-from vgg_vs_resnet import data as pictures
+from common import images
+from common.batches import Loader
+from common.device import seed_everything
+from common.downloads import cache_folder
+from common.runs import Run, start
+from common.settings import Diverged, Settings, above, at_least, cli, flag, fraction, require
+from common.training import fit, predict
+from vanishing_gradients import figures
+from vanishing_gradients.measure import PUBLISHED, Outcome, Recorder, Start, at_start, log10
+from vanishing_gradients.model import NORMED, REDUCTION, VARIANTS, Variant, VGGDeep
+
+PROBE_BATCHES = 4  # training batches over which an untrained network is measured
 
 
 @dataclass
 class Config(Settings):
     """Settings of vanishing_gradients."""
 
+    # Studies
     study: Literal["all", "variants", "depth"] = "all"  # what is compared; all = both
-    variants: tuple[Variant, ...] = VARIANTS  # networks of --depth layers to be looked into
-    depths: tuple[int, ...] = (8, 16, 24, 40, 56)  # convolutions, for the study of depth
-    depth_variants: tuple[Variant, ...] = ("plain", "kaiming", "residual")  # for the same
+    variants: tuple[Variant, ...] = VARIANTS  # networks of --depth layers, measured by layer
+    depth_variants: tuple[Variant, ...] = ("plain", "kaiming", "residual", "resnet")
+    # networks of the study of depth
+    depths: tuple[int, ...] = (8, 24, 56)  # convolutions of each of them
+    rates: tuple[float, ...] = (0.02,)  # their learning rates: of several, validation chooses one
 
     # Training
     epochs: int = 5  # passes over the training split
-    batch_size: int = 32  # pictures a step, over all processes
-    lr: float = 0.02  # learning rate, at its highest, of every network
+    batch_size: int = 32  # images a step, over all processes
+    lr: float = 0.02  # learning rate, at its highest, of the networks measured by layer
     momentum: float = 0.9  # of the gradient
-    schedule: Literal["constant", "cosine", "plateau"] = "cosine"  # course of the learning rate
-    warmup_epochs: float = 0.5  # epochs over which the learning rate rises from zero
+    warmup_epochs: float = 0.5  # epochs over which the learning rate rises; then it falls (cosine)
     clip_norm: float = 1.0  # largest gradient norm of a step without BatchNorm; 0 = no clipping
-
-    # Measuring
-    probe_batches: int = 4  # training batches over which an untrained network is measured
-    measure_every: int = 10  # steps from one measurement in training to the next
+    precision: Literal["auto", "float32", "bfloat16"] = "float32"  # the signal fades to rounding
+    measure_every: int = 10  # steps from one measurement of the gradients to the next
 
     # Model
     depth: int = 40  # convolutions, a multiple of 4
     width: int = 16  # channels of the first stage; the others have twice as many
+    bias_scale: float = 1.0  # by which the first biases of plain and glorot are multiplied
 
     # Data
-    images: str = ""  # your own image folder: one folder for each class
-    size: int = 32  # pictures are resized to this side, in pixels; a multiple of 8
-    per_class: int = 1500  # pictures used of each class, at most; 0 = all
+    images: Path | None = None  # your own image folder: one folder for each class
+    size: int = 32  # images are resized to this side, in pixels; a multiple of 8
+    per_class: int = 1500  # images used of each class, at most; 0 = all
+    skip_small: bool = False  # leave out classes with fewer than 10 different images
+    max_megapixels: int = 500  # larger images are skipped
 
     def check(self) -> None:
         super().check()
-        for name in ("variants", "depths", "depth_variants"):
+        for name in ("variants", "depths", "depth_variants", "rates"):
             values = getattr(self, name)
             require(bool(values), f"--{flag(name)} is empty: give at least one")
             require(len(set(values)) == len(values), f"--{flag(name)} has one twice")
-        for name, depth in [("depth", self.depth), *(("depths", d) for d in self.depths)]:
+        for name, depth in [("depth", self.depth), *product(["depths"], self.depths)]:
             require(
                 depth >= 8 and depth % 4 == 0,
                 f"--{name} must be a multiple of 4 and at least 8, not {depth}: four stages, the "
@@ -76,99 +83,150 @@ class Config(Settings):
             )
         require(
             self.size >= REDUCTION and self.size % REDUCTION == 0,
-            f"--size must be a multiple of {REDUCTION}, and {self.size} is none",
+            f"--size must be a multiple of {REDUCTION}, not {self.size}",
         )
-        self.check_share("momentum")
-        self.check_at_least(1, "width", "probe_batches", "measure_every")
-        self.check_at_least(0, "per_class")
-        require(
-            not self.images or self.data != "sample",
-            "--images names your own pictures: leave --data sample out",
-        )
-
-    def networks(self) -> dict[str, tuple[Variant, int]]:
-        """What is trained: for each name the variant and its depth."""
-        chosen: dict[str, tuple[Variant, int]] = {}
-        if self.study != "depth":
-            chosen = {variant: (variant, self.depth) for variant in self.variants}
-        if self.study != "variants":
-            for variant, depth in itertools.product(self.depth_variants, self.depths):
-                name = variant if depth == self.depth else f"{variant} depth {depth}"
-                chosen[name] = (variant, depth)
-        return chosen
+        above(0, lr=self.lr, rates=min(self.rates))
+        fraction(momentum=self.momentum)
+        at_least(1, epochs=self.epochs, batch_size=self.batch_size, width=self.width)
+        at_least(1, measure_every=self.measure_every)
+        at_least(0, warmup_epochs=self.warmup_epochs, clip_norm=self.clip_norm)
+        at_least(0, bias_scale=self.bias_scale)
+        images.check_settings(self)
 
 
-def step(model: nn.Module, batch: data.Batch) -> tuple[Tensor, int, dict[str, Tensor]]:
-    """Cross-entropy and the number of right answers."""
-    _, images, labels = batch
-    logits = model(images)  # (batch, classes)
+def step(model: nn.Module, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, int, dict[str, Tensor]]:
+    """Cross-entropy and the number of correct predictions."""
+    pixels, labels = batch  # (batch, 3, size, size), (batch,)
+    logits = model(pixels)  # (batch, classes)
     loss = F.cross_entropy(logits, labels)
     return loss, len(labels), {"accuracy": (logits.argmax(1) == labels).sum()}
 
 
-def learn(
-    name: str,
-    variant: Variant,
-    depth: int,
-    loaders: Mapping[str, data.Numbered],
-    found: ImageSet,
-    config: Config,
-    run: Run,
-) -> report.Outcome:
-    """Measure an untrained network, train it while measuring, and test its best epoch."""
-    part = run.part(name)
-    device.seed_everything(config.seed)
-    model = VGGDeep(len(found.classes), depth, config.width, variant).to(run.device)
+def measure(
+    variant: Variant, depth: int, classes: int, loader: Loader, run: Run, bias_scale: float
+) -> tuple[VGGDeep, Start]:
+    """An untrained network, the same at each call, and what is measured of it by layer."""
+    seed_everything(run.config.seed)
+    model = VGGDeep(classes, depth, run.config.width, variant, bias_scale).to(run.device)
+    return model, at_start(model, islice(loader.whole(), PROBE_BATCHES))
+
+
+def train(
+    variant: Variant, depth: int, lr: float, classes: int, loaders: dict[str, Loader], run: Run,
+    lr_flag: str = "--lr",
+) -> Outcome:  # fmt: skip
+    """Measure an untrained network, then train it while its gradients are measured."""
+    config = run.config
+    model, before = measure(variant, depth, classes, loaders["train"], run, config.bias_scale)
     example = torch.zeros(1, 3, config.size, config.size, device=run.device)
-    run.describe_model(model, (example,), name)
-    probes = itertools.islice(loaders["train"].whole(), config.probe_batches)
-    start = at_start(model, probes)
-    run.print(report.start_text(start))
-    recorder = Recorder(model, config.measure_every, part.folder)
-
-    def measured_step(model: nn.Module, batch: data.Batch) -> tuple[Tensor, int, dict[str, Tensor]]:
-        if model.training:
-            recorder.begin(batch[0])
-        return step(model, batch)
-
-    optimizer = torch.optim.SGD(
-        training.parameter_groups(model, config.weight_decay), config.lr, config.momentum
+    run.describe_model(model, (example,), run.title)
+    run.print(figures.start_text(before))
+    recorder = Recorder(model, config.measure_every, run.folder)
+    history = fit(
+        model,
+        torch.optim.SGD(model.parameters(), lr, config.momentum),
+        step,
+        loaders["train"],
+        loaders["val"],
+        run,
+        epochs=config.epochs,
+        schedule="cosine",
+        warmup_epochs=config.warmup_epochs,
+        # With BatchNorm gradients start in the hundreds: clipped to 1 it would stand still.
+        clip_norm=0.0 if variant in NORMED else config.clip_norm,
+        monitor="val_accuracy",
+        after_backward=recorder.after_backward,
+        lr_flag=lr_flag,
     )
-    if variant == "batch_norm":
-        # Its gradients are in the hundreds at the start: clipped to 1 it would stand still.
-        config = replace(config, clip_norm=0.0)
-    history = training.fit(
-        model, loaders["train"], loaders["val"], measured_step, optimizer, config, part,
-        monitor="val_accuracy", mode="max",
-    )  # fmt: skip
-    test = training.evaluate(model, loaders["test"], step, config.precision)
-    return report.Outcome(variant, depth, start, recorder.norms, history, test["accuracy"])
+    return Outcome(model, lr, before, recorder.norms, history)
+
+
+def train_at_best_rate(
+    variant: Variant, depth: int, classes: int, loaders: dict[str, Loader], run: Run
+) -> Outcome:
+    """Train at each of --rates; the outcome that is best on validation.
+
+    Raises:
+        Diverged: the loss is not finite at any of them.
+    """
+    outcomes, errors = [], []
+    for lr in run.config.rates:
+        part = run.part(f"{variant} depth {depth} lr {lr:g}")
+        try:
+            outcomes.append(train(variant, depth, lr, classes, loaders, part, "--rates"))
+        except Diverged as error:
+            run.print(f"          left out: {error}")
+            errors.append(error)
+    if not outcomes:
+        raise errors[0]
+    return max(outcomes, key=lambda outcome: outcome.history.best["val_accuracy"])
 
 
 def main(config: Config) -> dict[str, Any]:
     """Measure and train every network, and show what is the matter with the plain one."""
-    run = runs.start("vanishing_gradients", config)
-    source, found = pictures.load(**config.chosen(pictures.SETTINGS))
-    run.describe_data(source, {name: len(part) for name, part in found.splits.items()})
-    loaders = data.loaders(found, config.batch_size, config.seed, run.device)
-    outcomes = {
-        name: learn(name, variant, depth, loaders, found, config, run)
-        for name, (variant, depth) in config.networks().items()
-    }
-    run.print("\n" + report.table(outcomes))
-    if "plain" in outcomes:
-        run.print(report.steps_text(outcomes["plain"].start))
+    run = start("vanishing_gradients", config)
+    source, dataset = images.load(
+        config.size, images=config.images, data=config.data, data_dir=config.data_dir,
+        per_class=config.per_class, skip_small=config.skip_small,
+        max_megapixels=config.max_megapixels,
+    )  # fmt: skip
+    run.begin(source, dataset.counts, dataset.notes)
+    # Nothing is augmented: the question is whether a network can be optimised at all.
+    loaders = images.make_loaders(dataset, config.batch_size, run.device, seed=config.seed)
+    classes = len(dataset.classes)
+
+    by_variant: dict[str, Outcome] = {}
     if config.study != "depth":
-        chosen = {variant: outcomes[variant] for variant in config.variants}
-        report.draw_variants(chosen, config.width, config.size, run)
+        for name in config.variants:
+            part = run.part(name)
+            by_variant[name] = train(name, config.depth, config.lr, classes, loaders, part)
+    by_depth: dict[tuple[Variant, int], Outcome] = {}
     if config.study != "variants":
-        chosen = {k: each for k, each in outcomes.items() if each.variant in config.depth_variants}
-        report.draw_depth(chosen, found.splits["train"], run)
+        for variant, depth in product(config.depth_variants, config.depths):
+            best = train_at_best_rate(variant, depth, classes, loaders, run)
+            by_depth[variant, depth] = best
+
+    run.phase("evaluation")
+    outcomes = by_variant | {f"{v} depth {d}": outcome for (v, d), outcome in by_depth.items()}
+    starts = {name: outcome.start for name, outcome in outcomes.items()}
+    metrics = {name: outcome.metrics() for name, outcome in outcomes.items()}
+    labels = dataset.splits["test"].labels
+    predictions = {}
+    for name, outcome in outcomes.items():
+        logits = predict(outcome.model, loaders["test"], lambda m, b: m(b[0]), run.precision)
+        predictions[name] = logits.argmax(1)  # (test images,)
+        right = predictions[name] == labels
+        metrics[name]["test_accuracy"] = right.double().mean().item()
+    if "glorot" in by_variant:
+        _, without = measure("glorot", config.depth, classes, loaders["train"], run, 0.0)
+        starts["glorot zero biases"] = without
+        metrics["glorot zero biases"] = without.metrics()
+    run.print("\n" + figures.norms_table(starts, metrics))
+
+    run.phase("baselines")
+    baselines, their_predictions = images.linear_baselines(dataset, cache_folder(config.data_dir))
+
+    def draw() -> None:
+        if by_variant:
+            figures.draw_variants(by_variant, run)
+        if "glorot" in by_variant:
+            run.save_plot(figures.biases(starts["glorot"], without), "biases.png")
+        if by_depth:
+            guessing = baselines["largest class"]["test_accuracy"]
+            run.save_plot(figures.depth(by_depth, guessing), "depth.png")
+
+    published = {f"log10_gradient_layer_{k}": log10(norm) for k, norm in PUBLISHED.items()}
+    published["log10_gradient_38_over_3"] = log10(PUBLISHED[38] / PUBLISHED[3])
+    if by_variant:
+        metrics["default"] = {f"gradient_ratio_{v}": starts[v].spread for v in by_variant}
     return run.finish(
-        report.metrics(outcomes),
-        baselines.evaluate(found),
-        report.PUBLISHED,
-        {"by_layer": report.by_layer(outcomes)},
+        metrics,
+        baselines,
+        {"plain network": published},
+        labels=labels,
+        predictions=predictions | their_predictions,
+        extra={"by_layer": {name: vars(each) for name, each in starts.items()}},
+        plots=draw,
     )
 
 

@@ -10,7 +10,7 @@ squeeze-and-excitation, and ReLU6 for SiLU.
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from typing import Literal, get_args
+from typing import Literal
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -18,8 +18,33 @@ from torchvision import models
 from torchvision.models.efficientnet import EfficientNet, MBConv, MBConvConfig
 
 Name = Literal["efficientnet_b0", "mobilenet_v3_large", "resnet50", "efficientnet_lite0"]
-Stride = Literal["conv2", "conv1"]
-NAMES: tuple[Name, ...] = get_args(Name)
+
+
+@dataclass(frozen=True)
+class Network:
+    """What must be known of a network.
+
+    parameters: with ImageNet's 1,000 classes. stages: where its stages begin in `layers()`.
+    depthwise: whether it consists of depthwise convolutions, which bfloat16 makes slower on CPUs.
+    mean, std: of red, green and blue, in units of full brightness, that its published weights were
+    trained with; all of them at 224 x 224 pixels.
+    """
+
+    parameters: int
+    stages: tuple[int, ...]
+    depthwise: bool = True
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+
+NETWORKS: dict[Name, Network] = {
+    "efficientnet_b0": Network(5_288_548, (0, 2, 3, 4, 5, 6, 7)),
+    "mobilenet_v3_large": Network(5_483_032, (0, 2, 4, 7, 11, 13, 16)),
+    "resnet50": Network(25_557_032, (0, 4, 5, 6, 7), depthwise=False),
+    "efficientnet_lite0": Network(
+        4_652_008, (0, 2, 3, 4, 5, 6, 7), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)
+    ),
+}
 
 # Expansion, kernel, stride, channels in and out, blocks: EfficientNet's table 1, rows 2 to 8.
 LITE_STAGES = (
@@ -32,28 +57,6 @@ LITE_STAGES = (
     (6, 3, 1, 192, 320, 1),
 )
 
-# Where the groups of `Classifier.stages` begin in torchvision's list of layers.
-EFFICIENTNET_GROUPS = (0, 2, 3, 4, 5, 6, 7)
-GROUPS = {
-    "efficientnet_b0": EFFICIENTNET_GROUPS,
-    "efficientnet_lite0": EFFICIENTNET_GROUPS,
-    "mobilenet_v3_large": (0, 2, 4, 7, 11, 13, 16),
-    "resnet50": (0, 4, 5, 6, 7),
-}
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """What a network was trained to see: (pixels / 255 - mean) / std.
-
-    mean, std: of red, green and blue, in units of full brightness. size: side of the square
-    images, in pixels.
-    """
-
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    size: int
-
 
 class Classifier(nn.Module):
     """A network by its name, its last linear layer made for `classes` classes.
@@ -62,54 +65,45 @@ class Classifier(nn.Module):
     25,557,032, efficientnet_lite0 4,652,008.
 
     Args:
-        dropout: share of the features dropped before the head.
-        stride_in: see `place_strides`; resnet50 only.
+        dropout: fraction of the features dropped before the head.
 
     Attributes:
-        network: torchvision's, without its last linear layer.
-        head: that layer, feature_size -> classes.
-        feature_size: how many numbers the head sees for an image.
-        preprocessing: what the network wants to see; that of its published weights.
+        network: torchvision's, so that its weights have torchvision's names.
+        strides: see `place_strides`; resnet50 only.
+        origin: where its weights come from, in words.
         fixed_statistics: whether BatchNorm uses its running statistics in training too, and leaves
             them as they are; its scale and shift are trained all the same.
     """
 
-    def __init__(
-        self, name: Name, classes: int, dropout: float = 0.2, stride_in: Stride = "conv2"
-    ) -> None:
+    def __init__(self, name: Name, classes: int, dropout: float = 0.2) -> None:
         super().__init__()
         self.name = name
         if name == "efficientnet_lite0":
             self.network = efficientnet_lite0(classes)
-            self.preprocessing = Preprocessing((0.5, 0.5, 0.5), (0.5, 0.5, 0.5), 224)
         else:
             self.network = models.get_model(name, weights=None, num_classes=classes)
-            published = models.get_model_weights(name).DEFAULT.transforms()
-            self.preprocessing = Preprocessing(
-                tuple(published.mean), tuple(published.std), published.crop_size[0]
-            )
-        if name == "resnet50":
-            self.head, self.network.fc = self.network.fc, nn.Identity()
-        else:
-            *before, _, self.head = self.network.classifier  # the one between is dropout
-            self.network.classifier = nn.Sequential(*before)
         self.head.reset_parameters()  # EfficientNet's own are ten times too large for ten classes
-        self.feature_size = self.head.in_features
         self.dropout = nn.Dropout(dropout)
+        self.strides: Literal["conv1", "conv2"] = "conv2"
+        self.origin = "random numbers"
         self.frozen = 0  # stages
         self.fixed_statistics = False
-        self.place_strides(stride_in)
         for module in self.modules():
             if isinstance(module, nn.BatchNorm2d):
                 # MobileNetV3's own 0.01 lags hundreds of steps behind, as long as a short training.
                 module.momentum = 0.1
+
+    @property
+    def head(self) -> nn.Linear:
+        """The last linear layer: features -> classes."""
+        return self.network.fc if self.name == "resnet50" else self.network.classifier[-1]
 
     def forward(self, images: Tensor) -> Tensor:
         """Normalised images (batch, 3, h, w) -> logits (batch, classes)."""
         return self.head(self.dropout(self.features(images)))
 
     def features(self, images: Tensor) -> Tensor:
-        """Normalised images (batch, 3, h, w) -> (batch, feature_size): what the head sees."""
+        """Normalised images (batch, 3, h, w) -> (batch, features): what the head sees."""
         return self.pool(self.feature_map(images))
 
     def feature_map(self, images: Tensor) -> Tensor:
@@ -119,33 +113,35 @@ class Classifier(nn.Module):
         return images
 
     def pool(self, maps: Tensor) -> Tensor:
-        """The map averaged over its places, (batch, feature_size); MobileNetV3 adds a layer."""
-        pooled = self.network.avgpool(maps).flatten(1)  # (batch, channels)
-        return pooled if self.name == "resnet50" else self.network.classifier(pooled)
+        """The map averaged over its positions, (batch, features); MobileNetV3 adds a layer."""
+        features = self.network.avgpool(maps).flatten(1)  # (batch, channels)
+        if self.name == "mobilenet_v3_large":
+            linear, hardswish = self.network.classifier[:2]
+            features = hardswish(linear(features))  # (batch, 1280)
+        return features
 
     def layers(self) -> list[nn.Module]:
         """Torchvision's layers from the image to the last map."""
         if self.name == "resnet50":
-            return [layer for name, layer in self.network.named_children()][:-2]
-        return list(self.network.features)
+            return [*self.network.children()][:-2]
+        return [*self.network.features]
 
     def stages(self) -> list[nn.Module]:
         """The network without its head, from input to output, in 5 (resnet50) or 7 groups."""
-        layers, starts = self.layers(), GROUPS[self.name]
+        layers, starts = self.layers(), NETWORKS[self.name].stages
         groups = [layers[start:end] for start, end in pairwise((*starts, len(layers)))]
         if self.name == "mobilenet_v3_large":
-            groups[-1].append(self.network.classifier)
+            groups[-1].append(self.network.classifier[0])
         return [nn.Sequential(*group) for group in groups]
 
     def freeze(self, stages: int) -> None:
-        """Let training change all but the first `stages` stages; -1 freezes all, 0 none.
+        """Let training change all but the first `stages` stages.
 
         A frozen stage computes one fixed function: its BatchNorm uses the running statistics and
         leaves them as they are, whatever mode the model is put into.
         """
-        groups = self.stages()
-        self.frozen = len(groups) if stages < 0 else stages
-        for number, group in enumerate(groups):
+        self.frozen = stages
+        for number, group in enumerate(self.stages()):
             group.requires_grad_(number >= self.frozen)
         self.train(self.training)
 
@@ -160,18 +156,18 @@ class Classifier(nn.Module):
                     module.eval()
         return self
 
-    def place_strides(self, stride_in: Stride) -> None:
+    def place_strides(self, where: Literal["conv1", "conv2"]) -> None:
         """Say which convolution of a stage's first block halves the sides in a resnet50.
 
         conv1, the 1 x 1, as in the paper and in Keras' ResNet50, or conv2, the 3 x 3, as in
-        torchvision's. Weights are right for one of them only.
+        torchvision's, which is the default. Weights are right for one of them only.
         """
-        self.stride_in = stride_in
-        if self.name == "resnet50":
-            for stage in (self.network.layer2, self.network.layer3, self.network.layer4):
-                for name in ("conv1", "conv2"):
-                    side = 2 if name == stride_in else 1
-                    getattr(stage[0], name).stride = (side, side)
+        self.strides = where
+        if self.name != "resnet50":
+            return
+        for stage in (self.network.layer2, self.network.layer3, self.network.layer4):
+            stage[0].conv1.stride = (2, 2) if where == "conv1" else (1, 1)
+            stage[0].conv2.stride = (2, 2) if where == "conv2" else (1, 1)
 
 
 class SameConv2d(nn.Conv2d):
@@ -223,7 +219,7 @@ def make_lite(module: nn.Module) -> None:
 
 def probabilities(model: Classifier, images: Tensor, flip: bool) -> Tensor:
     """(batch, 3, h, w) -> (batch, classes); with `flip` averaged with those of mirror images."""
-    found = model(images).float().softmax(1)
+    result = model(images).float().softmax(1)
     if flip:
-        found = (found + model(images.flip(3)).float().softmax(1)) / 2
-    return found
+        result = (result + model(images.flip(3)).float().softmax(1)) / 2
+    return result

@@ -1,55 +1,68 @@
 """Say which dish is on a photograph.
 
 python transfer_food11/predict.py photo.jpg another.png
-python transfer_food11/predict.py holiday_pictures/ --json
-find . -name "*.jpg" | python transfer_food11/predict.py -
+python transfer_food11/predict.py holiday_photos/ --json
+find . -name "*.jpg" | python transfer_food11/predict.py - --output predictions.csv
 """
 
-import json
 import sys
-from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common import checkpoints, device, recognition, runs
-from common.augmentation import Normalise
-from common.config import cli
-from common.recognition import Config, Recogniser
-
+import numpy as np
 import torch
 from torch import Tensor
 
-from transfer_food11 import model
+from common import device
+from common.checkpoints import load_weights
+from common.image_folders import decode
+from common.image_predictions import PredictConfig, predict_files, show
+from common.settings import cli
+from common.trained import Trained, find_trained
+from transfer_food11 import data
+from transfer_food11.loaders import channels_last, normaliser
+from transfer_food11.model import Classifier, probabilities
 
 
-def load(config: Config) -> Recogniser:
-    """The trained model that the settings name.
+def load(trained: Trained) -> Classifier:
+    """The trained network, on the CPU."""
+    known = trained.preprocessing
+    model = Classifier(known["name"], len(known["classes"]))
+    load_weights(model.network, trained.weights[0], str(trained.folder))
+    model.place_strides(known["strides"])
+    return model.eval()
 
-    Raises:
-        UserError: there is no such run, or it has no such model.
-    """
-    run = runs.find_trained("transfer_food11", config.run, config.out, "results.json")
-    _, folder = recognition.choose_model(run, config.model)
-    place = device.choose(config.device)
-    about = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-    mean, std = (torch.tensor(about[name], device=place) for name in ("mean", "std"))
-    normalise = Normalise(mean, std)
-    classifier = model.Classifier(
-        about["name"], len(about["classes"]), stride_in=about["stride_in"]
+
+def exported(trained: Trained) -> tuple[list[Classifier], list[tuple[Tensor, ...]]]:
+    """For common/export.py: the network, and batches of test images for its forward."""
+    images, root = (
+        Path(p) if p else None for p in map(trained.settings.get, ("images", "data_dir"))
     )
-    path = folder / "best.pt"
-    checkpoints.load_weights(classifier, checkpoints.load(path)["model"], str(path))
-    classifier.to(place, memory_format=torch.channels_last).eval()
-
-    def probabilities(pixels: Tensor) -> Tensor:
-        return model.probabilities(classifier, normalise(pixels.to(place)), about["flip"])
-
-    return Recogniser(about["classes"], about["side"], probabilities)
+    _, dataset = data.load(trained.preprocessing["side"], images=images, data_dir=root)
+    normalise = normaliser(trained.preprocessing["name"], torch.device("cpu"))
+    pixels = dataset.splits["test"].pixels[:9]
+    return [load(trained)], [(normalise(part),) for part in pixels.split([5, 3, 1])]
 
 
-predict = partial(recognition.predict, load)  # settings -> the predictions one by one
-main = partial(recognition.main, load)
+def main(config: PredictConfig) -> None:
+    """Print a line for each image, its likeliest classes first."""
+    place = device.choose(config.device)
+    trained = find_trained("transfer_food11", config.run, config.out, config.model)
+    known, model = trained.preprocessing, load(trained)
+    model.to(place, memory_format=torch.channels_last)
+    normalise = normaliser(model.name, place)
+
+    def read(path: Path) -> np.ndarray:
+        """A file -> uint8 (3, side, side)."""
+        return decode(path, known["side"], bits=known["bits"], max_megapixels=config.max_megapixels)
+
+    def classify(pixels: Tensor) -> Tensor:
+        """uint8 (batch, 3, side, side) -> probabilities (batch, classes)."""
+        return probabilities(model, channels_last(normalise(pixels.to(place))), known["flip"])
+
+    show(predict_files(config, read, classify, known["classes"]), config, trained.sample)
+
 
 if __name__ == "__main__":
-    cli(Config, main)
+    cli(PredictConfig, main)

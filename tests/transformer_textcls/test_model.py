@@ -7,21 +7,15 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from transformer_textcls.model import EncoderLayer, TransformerClassifier, positions
+from transformer_textcls.model import EncoderLayer, TransformerClassifier, is_real, positions
 
 REAL = torch.tensor([[True] * 7, [True] * 4 + [False] * 3, [True] + [False] * 6])
 
 
 def small(**settings) -> TransformerClassifier:
     torch.manual_seed(0)
-    settings = {
-        "d_model": 20,
-        "d_ff": 32,
-        "layers": 2,
-        "heads": 4,
-        "train_embedding": True,
-    } | settings
-    return TransformerClassifier(50, 3, **settings)
+    sizes = {"d_model": 20, "d_ff": 32, "layers": 2, "heads": 4, "train_embedding": True}
+    return TransformerClassifier(50, 3, **sizes | settings)
 
 
 def batch(lengths=(7, 4, 1)):
@@ -42,14 +36,8 @@ def copy_weights(ours: EncoderLayer, theirs: nn.TransformerEncoderLayer) -> None
     with torch.no_grad():
         for part in theirs.parameters():
             part.uniform_(-0.3, 0.3)
-        for name, weight, bias in zip(
-            ("query", "key", "value"),
-            attention.in_proj_weight.chunk(3),
-            attention.in_proj_bias.chunk(3),
-            strict=True,
-        ):
-            getattr(own, name).weight.copy_(weight)
-            getattr(own, name).bias.copy_(bias)
+        own.query_key_value.weight.copy_(attention.in_proj_weight)
+        own.query_key_value.bias.copy_(attention.in_proj_bias)
     own.output.load_state_dict(attention.out_proj.state_dict())
     ours.expand.load_state_dict(theirs.linear1.state_dict())
     ours.contract.load_state_dict(theirs.linear2.state_dict())
@@ -78,11 +66,9 @@ def test_layer_equals_torchs(norm, attention, masked):
     (out_ours * target).sum().backward()
     (out_theirs * target).sum().backward()
     torch.testing.assert_close(x_ours.grad, x_theirs.grad)
-    attention_grad = torch.cat(
-        [getattr(ours.attention, name).weight.grad for name in ("query", "key", "value")]
-    )
-    torch.testing.assert_close(attention_grad, theirs.self_attn.in_proj_weight.grad)
     for own, other in (
+        (ours.attention.query_key_value.weight, theirs.self_attn.in_proj_weight),
+        (ours.attention.query_key_value.bias, theirs.self_attn.in_proj_bias),
         (ours.attention.output.weight, theirs.self_attn.out_proj.weight),
         (ours.expand.weight, theirs.linear1.weight),
         (ours.contract.bias, theirs.linear2.bias),
@@ -140,11 +126,18 @@ def test_order_matters_through_the_positions_alone():
 
 @pytest.mark.parametrize("norm", ["post", "pre"])
 def test_gradient_reaches_every_parameter(norm, unreached):
-    model = small(norm=norm, vector_size=8)
+    model = small(norm=norm, vectors=torch.randn(50, 8))
     ids, lengths = batch()
-    without = unreached(model, model(ids, lengths).square().sum())
-    # a key's bias adds the same to all scores of a softmax, so its gradient is zero
-    assert {name for name in without if not name.endswith("key.bias")} == set()
+    assert unreached(model, model(ids, lengths).square().sum()) == set()
+
+
+def test_a_keys_bias_adds_the_same_to_all_scores_of_a_softmax():
+    model = small()
+    ids, lengths = batch()
+    before = model(ids, lengths)
+    with torch.no_grad():
+        model.layers[0].attention.query_key_value.bias[20:40] += 1
+    torch.testing.assert_close(model(ids, lengths), before)
 
 
 def test_frozen_embedding_starts_from_the_vectors_and_stays():
@@ -178,9 +171,16 @@ def test_attention_maps_are_what_the_model_uses(norm):
     # the first layer's output, made from the map by hand, is the layer's own
     layer, x = model.layers[0], model.embed(ids)
     attended = layer.norm_attention(x) if norm == "pre" else x
-    value = layer.attention.split(layer.attention.value(attended))
+    value = layer.attention.split(attended)[2]
     by_hand = layer.attention.output((maps[0] @ value).transpose(1, 2).flatten(2))
-    torch.testing.assert_close(layer.attention(attended, model.real(ids, lengths)), by_hand)
+    torch.testing.assert_close(layer.attention(attended, is_real(ids, lengths)), by_hand)
+
+
+def test_each_square_map_starts_from_glorots_bound():
+    weight = small(d_model=40).layers[0].attention.query_key_value.weight
+    for square in weight.chunk(3):
+        assert square.abs().max() <= math.sqrt(6 / 80)
+        assert square.abs().max() > 0.9 * math.sqrt(6 / 80)
 
 
 def test_heads_must_divide_d_model():

@@ -1,74 +1,68 @@
-"""Say whether a review praises or blames, and which words decided it.
+"""Say whether a review is positive or negative, and which words decided it.
 
 python lstm_sentiment/predict.py "A film that I shall gladly see again."
 python lstm_sentiment/predict.py --file review.txt        a whole file as one review
 python lstm_sentiment/predict.py < reviews.txt            a review on each line
+python lstm_sentiment/predict.py --file reviews.csv --text-column review --output answers.csv
 
 A word's effect is measured, not guessed at: the change of the logit when every occurrence of the
 word becomes <unk>, as word dropout did in training (leave one out).
 """
 
-import json
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common import device, ensemble, runs
-from common.config import cli
-from common.errors import UserError, require
-from common.ragged import pad
-from common.text import UNK, Vocabulary, read_lines, read_utf8
-
 import torch
-import tyro
 from torch import Tensor, nn
 
-from lstm_sentiment.model import SETTINGS, SentimentLSTM
+from common import device
+from common.answers import Answer, Input, PredictConfig, read_inputs, report
+from common.checkpoints import load_weights
+from common.settings import at_least, cli, from_saved
+from common.text import UNK, Vocabulary, pad
+from common.trained import Trained, find_trained
+from lstm_sentiment import train
+from lstm_sentiment.data import CLASSES
 
 BATCH = 64  # rows
 
 
 @dataclass
-class Prediction:
-    """One review: how likely it is positive, and the words that moved the logit most."""
+class Config(PredictConfig):
+    """Judge reviews with a trained run."""
 
-    text: str
-    probability: float
-    words: list[tuple[str, float]]  # the largest first; above 0 = towards positive
-
-    @property
-    def verdict(self) -> str:
-        return "positive" if self.probability > 0.5 else "negative"
+    words: int = 5  # how many of the words that moved the score most are shown
 
 
 class Predictor:
-    """A trained run, ready for new reviews."""
+    """The models of a trained run, ready for new reviews."""
 
-    def __init__(self, folder: Path, place: torch.device):
-        settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        state = json.loads((folder / "vocabulary.json").read_text(encoding="utf-8"))
-        self.vocabulary = Vocabulary.from_state(state)
-        self.max_len, self.keep, self.place = settings["max_len"], settings["keep"], place
-        self.models = ensemble.load(folder, partial(self.make_model, settings), place)
-
-    def make_model(self, settings: dict[str, Any], weights: dict[str, Tensor]) -> nn.Module:
-        """The architecture of the run, with an embedding as wide as its weights have it."""
-        form = {name: settings[name] for name in SETTINGS}
-        form["embedding_size"] = weights["embedding.weight"].shape[1]
-        return SentimentLSTM(len(self.vocabulary), **form, region_keys=weights.get("region_keys"))
+    def __init__(self, trained: Trained, place: torch.device):
+        self.settings = from_saved(train.Config, trained.settings)
+        self.vocabulary = Vocabulary.from_state(trained.preprocessing["vocabulary"])
+        self.models, self.place = [], place
+        for weights in trained.weights:
+            # Pretrained vectors decided the embedding's size.
+            self.settings.embedding_size = weights["embedding.weight"].shape[1]
+            model = train.build(self.settings, len(self.vocabulary), weights.get("region_keys"))
+            load_weights(model, weights, str(trained.folder))
+            self.models.append(model.to(place).eval())
 
     @torch.no_grad()
-    def __call__(self, text: str, shown: int) -> Prediction:
-        tokens = self.vocabulary.encode([text]).truncated(self.max_len, self.keep)
+    def __call__(self, text: str, shown: int) -> tuple[float, list[tuple[str, float]]]:
+        """The probability of being positive, and the words that moved the logit most.
+
+        The largest effect comes first; above 0 = towards positive.
+        """
+        tokens = self.vocabulary.encode([text])
+        tokens = tokens.truncated(self.settings.max_len, self.settings.keep)
         ids, lengths = pad(tokens.to(self.place), torch.tensor([0]))  # (1, tokens), (1,)
         logits = self.logits(ids, lengths)
         words = self.effects(ids, lengths, logits)[:shown] if shown else []
-        return Prediction(text, logits.sigmoid().mean().item(), words)
+        return logits.sigmoid().mean().item(), words
 
     def logits(self, ids: Tensor, lengths: Tensor) -> Tensor:
         """What each model says, (models, texts)."""
@@ -87,46 +81,31 @@ class Predictor:
         return sorted(zip(named, effects, strict=True), key=lambda pair: -abs(pair[1]))
 
 
-@dataclass
-class Config:
-    """Judge reviews with a trained run."""
-
-    texts: tyro.conf.Positional[tuple[str, ...]] = ()  # the reviews; none = --file, or a line each
-    file: str = ""  # a file that holds one review
-    words: int = 5  # how many of the words that moved the score most are shown
-    run: str = ""  # folder or name of a run; empty = the latest finished one
-    out: str = ""  # folder of the runs; empty = runs/ in the repository
-    device: str = "auto"  # auto, cpu, cuda, cuda:1, ...
+def answer(predictor: Predictor, given: Input, shown: int) -> Answer:
+    """One review's class, its probability of being positive, and the words that decided it."""
+    if not given.text.strip():
+        return Answer(given, "", float("nan"))
+    probability, words = predictor(given.text, shown)
+    listed = ", ".join(f"{word} {effect:+.2f}" for word, effect in words)
+    remark = f"\n    {listed}" if words else ""
+    return Answer(given, CLASSES[int(probability > 0.5)], probability, {"words": listed}, remark)
 
 
-def read_texts(config: Config) -> Iterator[str]:
-    """The reviews given; blank ones are left out.
-
-    Raises:
-        UserError: text that is not UTF-8, or no such file.
-    """
-    if config.texts or config.file:
-        given = [*config.texts, *([read_utf8(Path(config.file))] if config.file else [])]
-        yield from (text for text in given if text.strip())
-        return
-    yield from read_lines(sys.stdin.buffer)
+def exported(trained: Trained) -> tuple[list[nn.Module], list[tuple[Tensor, Tensor]]]:
+    """For common/export.py: the networks of a run, and test reviews as batches of their inputs."""
+    predictor = Predictor(trained, torch.device("cpu"))
+    tokens = train.load(predictor.settings).tokens["test"]
+    batches = [pad(tokens, rows) for rows in torch.arange(9).split([5, 1, 3])]
+    return predictor.models, batches
 
 
-def main(config: Config) -> list[Prediction]:
-    """Print two lines for each review, and return the predictions."""
-    require(config.words >= 0, f"--words must not be negative, and is {config.words}")
-    folder = runs.find_trained("lstm_sentiment", config.run, config.out, "vocabulary.json")
-    predictor = Predictor(folder, device.choose(config.device))
-    predictions = []
-    for text in read_texts(config):
-        made = predictor(text, config.words)
-        predictions.append(made)
-        print(f"{made.verdict}  {made.probability:.3f}  {' '.join(text.split())[:90]}")
-        if made.words:
-            print("    " + ", ".join(f"{word} {effect:+.2f}" for word, effect in made.words))
-    if not predictions:
-        raise UserError("there is no text: give one in quotes, a --file, or lines on the input")
-    return predictions
+def main(config: Config) -> list[Answer]:
+    """Print two lines for each review, and return the answers."""
+    at_least(0, words=config.words)
+    trained = find_trained("lstm_sentiment", config.run, config.out)
+    predictor = Predictor(trained, device.choose(config.device))
+    answers = (answer(predictor, given, config.words) for given in read_inputs(config))
+    return report(config, answers, trained.sample)
 
 
 if __name__ == "__main__":

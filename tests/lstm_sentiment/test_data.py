@@ -2,15 +2,16 @@
 
 import shutil
 from itertools import pairwise
-
-from common.errors import UserError
-from common.vectors import write_vectors
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from lstm_sentiment import baselines, data, inspection
+from common.settings import UserError
+from common.text import SPLITS
+from lstm_sentiment import baselines, data, evaluation
 
 
 @pytest.fixture
@@ -33,14 +34,14 @@ def write(tmp_path):
 @pytest.fixture
 def load(tmp_path):
     def load(**settings):
-        return data.load("real", str(tmp_path / "root"), **settings)
+        return data.load("real", tmp_path / "root", **settings)
 
     return load
 
 
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory):
-    return data.load("sample", str(tmp_path_factory.mktemp("root")))
+    return data.load("sample", tmp_path_factory.mktemp("root"))
 
 
 def plain(count=20):
@@ -63,9 +64,10 @@ def test_sample_is_of_the_real_format_and_the_same_every_time(sample, tmp_path):
     assert any("<br />" in sample.text("test", row) for row in range(50))
     assert sample.films == 80
     assert 0 < sample.seen.sum() < 20
-    again = data.load("sample", str(tmp_path))
-    assert torch.equal(again.tokens["train"].tokens, sample.tokens["train"].tokens)
-    assert [p.name for p in again.paths["val"]] == [p.name for p in sample.paths["val"]]
+    data.write_sample(tmp_path)
+    for path in sample.source.folder.rglob("*.txt"):
+        again = tmp_path / path.relative_to(sample.source.folder)
+        assert again.read_bytes() == path.read_bytes()
 
 
 def test_films_and_texts_stay_on_one_side(load, write):
@@ -75,13 +77,14 @@ def test_films_and_texts_stay_on_one_side(load, write):
         reviews[f"train/neg/{i}_2.txt"] += "<br />"
     films = {f"train/urls_{n}.txt": [f"film{n}{i // 4}" for i in range(60)] for n in ("pos", "neg")}
     write(reviews, films)
-    own = load(val_share=0.2)
+    own = load(val_fraction=0.2)
     assert 18 <= len(own.labels["val"]) <= 24
 
     def sides(split):
         texts = {own.text(split, row).lower().removesuffix("<br />") for row in
                  range(len(own.labels[split]))}  # fmt: skip
-        numbers = {(p.parent.name, int(p.name.split("_")[0]) // 4) for p in own.paths[split]}
+        paths = map(Path, own.names[split])
+        numbers = {(p.parent.name, int(p.name.split("_")[0]) // 4) for p in paths}
         return texts, numbers
 
     (texts, numbers), (others, other_numbers) = sides("train"), sides("val")
@@ -92,18 +95,18 @@ def test_films_and_texts_stay_on_one_side(load, write):
 
 def test_splits_keep_apart_and_the_vocabulary_is_of_training_rows(load, write):
     write(plain())
-    reviews = load(min_frequency=1, val_share=0.2)
-    every = [path for split in data.SPLITS for path in reviews.paths[split]]
+    reviews = load(min_frequency=1, val_fraction=0.2)
+    every = [name for split in SPLITS for name in reviews.names[split]]
     assert len(every) == len(set(every)) == 80
-    assert all("/test/" in path.as_posix() for path in reviews.paths["test"])
-    assert not any("/test/" in path.as_posix() for path in every[:40])
+    assert all(name.startswith("test/") for name in reviews.names["test"])
+    assert not any(name.startswith("test/") for name in every[:40])
     known = set(reviews.vocabulary.words)
     assert "test" not in known
     in_train = {reviews.text("train", row).split()[2] for row in range(32)}
     assert {word for word in known if word.startswith("word")} == in_train
     assert reviews.films == 0  # unknown without urls_*.txt
-    for split in data.SPLITS:
-        positive = [path.parent.name == "pos" for path in reviews.paths[split]]
+    for split in SPLITS:
+        positive = ["/pos/" in name for name in reviews.names[split]]
         assert reviews.labels[split].bool().tolist() == positive
 
 
@@ -112,15 +115,15 @@ def test_test_reviews_that_stand_in_train_are_marked(load, write):
     reviews["test/pos/3_9.txt"] = reviews["train/neg/5_2.txt"]
     write(reviews)
     own = load()
-    assert [own.paths["test"][i].name for i in own.seen.nonzero()[:, 0]] == ["3_9.txt"]
+    assert [own.names["test"][i] for i in own.seen.nonzero()[:, 0]] == ["test/pos/3_9.txt"]
 
 
 def test_the_cache_gives_the_same_and_follows_the_files(load, write):
     folder = write(plain())
     first, second = load(), load()
     assert torch.equal(first.tokens["train"].tokens, second.tokens["train"].tokens)
-    assert first.paths == second.paths
-    path = first.paths["train"][0]
+    assert first.names == second.names
+    path = folder / first.names["train"][0]
     path.write_text("changed changed")
     assert "changed" in load().vocabulary.words
     shutil.rmtree(folder / "train" / "pos")
@@ -132,7 +135,7 @@ def test_cutting_keeps_first_and_last(load, write):
     reviews = plain() | {"train/pos/0_9.txt": " ".join(f"w{i}" for i in range(100_000))}
     reviews |= {"train/pos/1_9.txt": "", "train/pos/2_9.txt": "<br />", "train/pos/4_9.txt": "one"}
     write(reviews)
-    own = load(max_len=6, min_frequency=1, val_share=0.05)
+    own = load(max_len=6, min_frequency=1, val_fraction=0.05)
     row = own.whole["train"].lengths.argmax()  # the split is by hash: the same on every machine
     words = [own.vocabulary.words[t] for t in own.tokens["train"].rows(row[None]).tokens]
     assert words == ["w0", "w1", "w2", "w99997", "w99998", "w99999"]
@@ -141,53 +144,58 @@ def test_cutting_keeps_first_and_last(load, write):
     assert own.whole["train"].lengths.max() == 100_000
 
 
+def test_odd_files_are_left_out_or_read_with_a_note(load, write, capsys):
+    reviews = {f"{path[:-6]}.txt": body for path, body in plain().items()}  # no ratings in names
+    reviews |= {f"train/pos/{name}": "no review" for name in (".DS_Store", "._0_9.txt", "a.md")}
+    write(reviews | {"train/neg/31_1.txt": b"caf\xe9"})
+    own = load(min_frequency=1, val_fraction=0.1)
+    assert sum(own.counts().values()) == 81
+    assert "café" in own.vocabulary.words
+    notes = capsys.readouterr().err
+    assert "1 files that are not .txt were left out (a.md" in notes
+    assert "Windows-1252" in notes
+
+
+def test_a_table_of_reviews(load, tmp_path):
+    rows = [f"{name} film {i},{label}" for i in range(30) for name, label in
+            (("good", "pos"), ("bad", "0"), ("fine", "Positive"))]  # fmt: skip
+    table = tmp_path / "own.csv"
+    table.write_text("\n".join(["review,sentiment", *rows, ",pos"]) + "\n")
+    own = load(csv=table, min_frequency=1, val_fraction=0.1)
+    assert sum(own.counts().values()) == 90
+    assert min(own.counts().values()) >= 6
+    for split in SPLITS:
+        texts = [own.text(split, row) for row in range(len(own.labels[split]))]
+        assert [not text.startswith("bad") for text in texts] == own.labels[split].bool().tolist()
+    table.write_text("review,sentiment\n" + "\n".join(f"film {i},{i % 3}" for i in range(30)))
+    with pytest.raises(UserError, match="the label '2'"):
+        load(csv=table)
+
+
+def test_unlabelled_reviews_are_no_test_review(load, write):
+    reviews = plain() | {f"train/unsup/{i}_0.txt": f"unlabelled view {i}" for i in range(9)}
+    reviews["train/unsup/9_0.txt"] = "Test... neg WORD3<br />text"
+    write(reviews)
+    for unlabelled in (True, False):
+        own = load(min_frequency=1, unlabelled=unlabelled)
+        assert len(own.learnable) == len(own.labels["train"]) + 9 * unlabelled
+        assert ("unlabelled" in own.vocabulary.words) == unlabelled
+
+
 @pytest.mark.parametrize(
-    ("path", "body", "message"),
+    ("absent", "films", "message"),
     [
-        ("train/pos/99.txt", "no rating", r"99.txt is not named ID_RATING.txt"),
-        ("train/pos/a_8.txt", "no number", r"a_8.txt is not named"),
-        ("train/pos/99_11.txt", "eleven stars", r"has the rating 11: a review in pos has 6 to 10"),
-        ("test/neg/99_8.txt", "praised", r"has the rating 8: a review in neg has 1 to 5"),
-        ("train/neg/99_1.txt", b"caf\xe9", r"99_1.txt is not UTF-8"),
-        ("train/urls_pos.txt", b"caf\xe9\n" * 20, r"urls_pos.txt is not UTF-8"),
+        ("test/neg", {}, "test/neg missing"),
+        ("-", {"pos": ["film"] * 7, "neg": ["film"] * 20}, r"pos.txt has 7 lines, but review 19"),
+        ("-", {"pos": ["film"] * 20, "neg": ["film"] * 20}, "split val would have no reviews"),
     ],
+    ids=["no class", "short file of films", "one film"],
 )
-def test_bad_file_is_one_sentence(load, write, path, body, message):
-    write(plain() | {path: body})
+def test_data_that_cannot_be_used_is_one_sentence(load, write, absent, films, message):
+    reviews = {path: body for path, body in plain().items() if not path.startswith(absent)}
+    write(reviews, {f"train/urls_{name}.txt": lines for name, lines in films.items()})
     with pytest.raises(UserError, match=message):
         load()
-
-
-def test_class_without_any_review_is_one_sentence(load, write):
-    write({path: body for path, body in plain().items() if not path.startswith("test/neg")})
-    with pytest.raises(UserError, match="test/neg missing"):
-        load()
-
-
-def test_short_file_of_films_is_one_sentence(load, write):
-    write(plain(), {"train/urls_pos.txt": ["film"] * 7, "train/urls_neg.txt": ["film"] * 20})
-    with pytest.raises(UserError, match=r"urls_pos.txt has 7 lines, but review 19"):
-        load()
-
-
-def test_too_few_films_to_split_are_one_sentence(load, write):
-    write(plain(), {f"train/urls_{name}.txt": ["film"] * 20 for name in ("pos", "neg")})
-    with pytest.raises(UserError, match="the split val would have no reviews"):
-        load()
-
-
-def test_vectors_of_another_size_damaged_and_missing(sample, tmp_path):
-    path = tmp_path / "small.txt"
-    write_vectors(path, ["wonderful", "awful"], np.ones((2, 7)))
-    found = sample.find_vectors(str(path), "", seed=0)
-    assert found.matrix.shape == (len(sample.vocabulary), 7)
-    assert sample.find_vectors("none", "", seed=0) is None
-    assert sample.find_vectors("auto", "", seed=0).found.float().mean() > 0.7
-    with pytest.raises(UserError, match="no file of word vectors"):
-        sample.find_vectors("absent.txt", "", seed=0)
-    path.write_text(path.read_text() + "dull 1 2 x\n")
-    with pytest.raises(UserError, match="not a whole file of word vectors"):
-        sample.find_vectors(str(path), "", seed=0)
 
 
 def test_regions_are_the_commonest_pairs_of_the_training_split(load, write):
@@ -217,31 +225,38 @@ def test_baselines_count_words_and_pairs_inside_a_review(sample):
     assert (counts.sum(1) > 0).all()
 
 
-def test_figures_of_a_known_prediction(sample):
+def test_scores_of_a_known_prediction(sample):
     labels = sample.labels["test"]
     probabilities = labels * 0.8 + 0.1
     wrong = torch.cat([sample.seen.nonzero()[:2, 0], (~sample.seen).nonzero()[:3, 0]])
     probabilities[wrong] = 1 - probabilities[wrong]
-    main, extra = inspection.figures(sample, probabilities)
-    assert main["test_accuracy"] == pytest.approx(315 / 320)
+    scores = evaluation.scores(sample, probabilities.numpy() - 0.5)
+    assert scores["test_accuracy"] == pytest.approx(315 / 320)
     unseen = 320 - int(sample.seen.sum())
-    assert main["unseen_accuracy"] == pytest.approx((unseen - 3) / unseen)
+    assert scores["unseen_accuracy"] == pytest.approx((unseen - 3) / unseen)
+
+    printed, kept = [], []
+    run = SimpleNamespace(print=printed.append, save_mistakes=lambda *each: kept.append(each))
+    extra = evaluation.report(run, sample, probabilities)
+    assert len(printed) == 1 + 5
+    assert "0.900 positive, truly negative" in "\n".join(printed)
+    assert kept[0][2].argmax(1).ne(kept[0][1]).sum() == 5
     # sure to 0.9, right in 315 of 320
-    assert main["calibration_error"] == pytest.approx(abs(0.9 - 315 / 320), abs=1e-6)
+    error = evaluation.calibration_error(extra["calibration"])
+    assert error == pytest.approx(abs(0.9 - 315 / 320), abs=1e-6)
     assert np.trace(extra["confusion"]) == 315
     assert sum(count for *_, count in extra["by_length"]) == 320
-    assert len(inspection.confident_mistakes(sample, probabilities)) == 5
     # a class that never occurs is no error
     only = labels.bool()
-    one = inspection.calibration(labels[only], probabilities[only])
-    assert all(share == 1 for _, share, _ in one)
+    one = evaluation.calibration(labels[only], probabilities[only])
+    assert all(positive == 1 for _, positive, _ in one)
 
 
 @pytest.mark.real
 def test_real_reviews(real_data):
     if not (real_data / "aclImdb" / "train" / "pos").is_dir():
         pytest.skip("the Large Movie Review Dataset is absent")
-    reviews = data.load("real", str(real_data))
+    reviews = data.load("real", real_data)
     assert sum(len(reviews.labels[split]) for split in ("train", "val")) == 25_000
     assert reviews.labels["test"].sum() == 12_500
     assert reviews.films == 3456

@@ -1,102 +1,146 @@
 """train.py and predict.py as a user runs them: on the sample, from another folder."""
 
-import dataclasses
+import csv
 import io
 import json
 import sys
-
-from common.config import parse
-from common.errors import SettingError, UserError
+from pathlib import Path
 
 import pytest
 import torch
 
+from common.settings import SettingError, UserError, parse
+from common.trained import find_trained
 from lstm_sentiment import predict, train
 
 SMALL = ["--data", "sample", "--hidden-size", "16", "--device", "cpu", "--lr", "0.01"]
-SMALL += ["--batch-size", "32", "--epochs", "3", "--members", "1"]
+SMALL += ["--batch-size", "32"]
+SHORT = ["--baselines", "false", "--epochs", "2", "--limit-batches", "4", "--members", "1"]
 
 
 @pytest.fixture(scope="module")
 def trained(train_once):
-    return train_once("lstm_sentiment", *SMALL, "--epochs", "6", "--name", "first")
+    return train_once("lstm_sentiment", *SMALL, "--members", "1", "--name", "first")
+
+
+@pytest.fixture(scope="module")
+def train_here(trained, elsewhere):
+    """Trains in this process for eight steps; returns the results and the folder of the run."""
+
+    def train_here(out, *words):
+        where = ["--data-dir", str(elsewhere / "data"), "--out", str(out)]
+        results = train.main(parse(train.Config, [*SMALL, *SHORT, *where, *words]))
+        (folder,) = (out / "lstm_sentiment").iterdir()
+        return results, folder
+
+    return train_here
+
+
+@pytest.fixture(scope="module")
+def pair(train_here, tmp_path_factory):
+    """The folder of a run of two models."""
+    return train_here(tmp_path_factory.mktemp("pair"), "--members", "2")[1]
+
+
+def predictor_of(folder):
+    return predict.Predictor(find_trained("lstm_sentiment", str(folder)), torch.device("cpu"))
 
 
 def test_train_on_the_sample(trained):
     folder, printed = trained
-    names = ("config.json", "metrics.csv", "results.json", "best.pt", "vocabulary.json")
+    names = ("config.json", "metrics.csv", "results.json", "model.pt", "mistakes.csv")
     plots = ("curves.png", "confusion.png", "calibration.png", "length.png")
     for name in (*names, *plots):
         assert (folder / name).stat().st_size > 0, name
     results = json.loads((folder / "results.json").read_text())
+    metrics = results["metrics"]
     assert results["data"] == "sample"
-    assert 0.65 < results["metrics"]["test_accuracy"] < 0.95  # learnt something, not everything
-    assert {"unseen_accuracy", "macro_f1", "roc_auc", "calibration_error"} <= set(
-        results["metrics"]
-    )
+    assert 0.65 < metrics["test_accuracy"] < 0.95  # learned something, not everything
+    assert metrics["single_test_accuracy"] == metrics["test_accuracy"]
+    assert {"unseen_accuracy", "macro_f1", "roc_auc", "calibration_error"} <= set(metrics)
     assert len(results["baselines"]) == 2
     for words in ("SAMPLE", "most confident mistakes", "80 films", "padding in the batches"):
         assert words in printed
 
 
-def test_predict_agrees_on_arguments_file_and_input(
-    trained, script, elsewhere, capsys, monkeypatch
-):
+def test_predict_agrees_on_arguments_file_and_input(trained, tmp_path, capsys, monkeypatch):
+    run = str(trained[0])
     texts = ["A wonderful, superb film!", "An awful and boring story zyzzyva"]
-    (elsewhere / "review.txt").write_text(texts[0] + "<br />\n", encoding="utf-8-sig")
-    lines = "\n".join(texts) + "\n\n"
-    by_input = script("lstm_sentiment/predict.py", "--out", "out", text=lines)
-    assert by_input.returncode == 0, by_input.stderr
-    monkeypatch.chdir(elsewhere)
-    by_argument = predict.main(predict.Config(tuple(texts), run=str(trained[0])))
-    assert capsys.readouterr().out == by_input.stdout
-    (by_file,) = predict.main(predict.Config(file="review.txt", run=str(trained[0])))
-    assert by_file.words == by_argument[0].words
-    first, words, second, _ = by_input.stdout.splitlines()
-    assert first.startswith("positive")
-    assert second.startswith("negative")
+    predict.main(predict.Config(tuple(texts), run=run))
+    printed = capsys.readouterr().out
+    first, words, second, _ = printed.splitlines()
+    assert first.startswith("SAMPLE  positive")
+    assert second.startswith("SAMPLE  negative")
     assert "wonderful +" in words
+    lines = b"\xef\xbb\xbf" + "\n".join(texts).encode() + b"\n\n"
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(lines)))
+    predict.main(predict.Config(run=run))
+    assert capsys.readouterr().out == printed
+    (tmp_path / "review.txt").write_text(texts[0] + "<br />\n", encoding="utf-8-sig")
+    predict.main(predict.Config(file=tmp_path / "review.txt", run=run))
+    assert capsys.readouterr().out.split("\n")[1] == words
+
+
+def test_predict_answers_a_table_with_a_table(trained, elsewhere, capsys, monkeypatch):
+    monkeypatch.chdir(elsewhere)
+    given = [["id", "review"], ["7", "superb, wonderful"], ["8", ""], ["9", "dull and caf\xe9"]]
+    with open("given.csv", "w", newline="", encoding="cp1252") as file:
+        csv.writer(file).writerows(given)
+    config = predict.Config(
+        file=Path("given.csv"),
+        text_column="review",
+        output=Path("made.csv"),
+        json=True,
+        run=str(trained[0]),
+    )
+    predict.main(config)
+    with open("made.csv", newline="", encoding="utf-8") as file:
+        made = list(csv.DictReader(file))
+    assert [row["id"] for row in made] == ["7", "8", "9"]
+    assert [row["prediction"] for row in made] == ["positive", "", "negative"]
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["prediction"] for line in lines] == ["positive", "negative"]
+    assert all(line["sample"] for line in lines)
 
 
 def test_effects_are_what_leaving_a_word_out_changes(trained):
-    predictor = predict.Predictor(trained[0], torch.device("cpu"))
-    made = predictor("a superb film , superb", 10)
-    assert {word for word, _ in made.words} == {"a", "superb", "film", ","}
-    without = predictor("a zyzzyva film , zyzzyva", 0)
-    logits = [torch.tensor(each.probability).logit() for each in (made, without)]
-    assert dict(made.words)["superb"] == pytest.approx((logits[0] - logits[1]).item(), abs=1e-3)
+    predictor = predictor_of(trained[0])
+    probability, words = predictor("a superb film , superb", 10)
+    assert {word for word, _ in words} == {"a", "superb", "film", ","}
+    without, _ = predictor("a zyzzyva film , zyzzyva", 0)
+    logits = [torch.tensor(each).logit() for each in (probability, without)]
+    assert dict(words)["superb"] == pytest.approx((logits[0] - logits[1]).item(), abs=1e-3)
 
 
-def test_predict_mistakes_are_one_sentence(trained, script):
-    done = script("lstm_sentiment/predict.py", "--out", "out", text=b"fine\ncaf\xe9\n")
-    assert done.returncode == 1
-    assert "line 2 of the input is not UTF-8" in done.stderr
-    assert "Traceback" not in done.stderr
+def test_what_is_exported_are_the_networks_and_real_batches(trained):
+    networks, batches = predict.exported(find_trained("lstm_sentiment", str(trained[0])))
+    assert [len(lengths) for _, lengths in batches] == [5, 1, 3]
+    assert len({ids.shape[1] for ids, _ in batches}) > 1
+    for ids, lengths in batches:
+        assert networks[0](ids, lengths).shape == lengths.shape
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"texts": ("", " ")}, "there is no text"),
-        ({"texts": ("fine",), "words": -1}, "--words must not be negative"),
-        ({"file": "absent.txt"}, "there is no file absent.txt"),
-        ({"file": "latin1.txt"}, "latin1.txt is not UTF-8"),
+        ({"texts": ("fine",), "words": -1}, "--words must be at least 0"),
+        ({"file": Path("absent.txt")}, "absent.txt does not exist"),
         ({"texts": ("fine",), "run": "x"}, "there is no run x"),
-        ({"texts": ("fine",), "run": "."}, "no run of lstm_sentiment"),
+        ({"texts": ("fine",), "run": "."}, "no model of this project"),
     ],
 )
 def test_predict_names_the_mistake(trained, elsewhere, monkeypatch, settings, message):
     monkeypatch.chdir(elsewhere)
-    (elsewhere / "latin1.txt").write_bytes(b"caf\xe9")
     with pytest.raises(UserError, match=message):
-        predict.main(predict.Config(out="out", **settings))
+        predict.main(predict.Config(**{"out": Path("out"), **settings}))
 
 
 def test_predict_takes_one_token_and_a_hundred_thousand(trained, monkeypatch):
     lines = b"superb\n" + b"word " * 100_000
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(lines)))
     made = predict.main(predict.Config(run=str(trained[0])))
-    assert made[0].verdict == "positive"
+    assert made[0].label == "positive"
     assert len(made) == 2
 
 
@@ -104,11 +148,11 @@ def test_predict_takes_one_token_and_a_hundred_thousand(trained, monkeypatch):
     ("arguments", "message"),
     [
         (["--layers", "0"], "--layers must be at least 1"),
-        (["--members", "0"], "--members must be at least 1"),
         (["--dropout", "1"], "--dropout must lie in"),
-        (["--val-share", "0"], "--val-share must lie in"),
-        (["--regions", "-1"], "--regions must not be negative"),
-        (["--max-size", "2"], "--max-size must be 0 or above 2"),
+        (["--val-fraction", "0"], "--val-fraction must be above 0"),
+        (["--val-fraction", "0.6"], "--val-fraction must be at most 0.5"),
+        (["--csv-test", "a.csv"], "--csv-test needs --csv"),
+        (["--recipe", "pretrained", "--regions", "0"], "set --regions above 0"),
     ],
 )
 def test_impossible_settings_are_one_sentence(arguments, message):
@@ -116,30 +160,13 @@ def test_impossible_settings_are_one_sentence(arguments, message):
         parse(train.Config, arguments)
 
 
-@pytest.fixture
-def settings(elsewhere, tmp_path):
-    """Settings of a training in this process that takes a second."""
-
-    def settings(*words):
-        short = ["--baselines", "false", "--epochs", "2", "--limit-batches", "4"]
-        where = ["--data-dir", str(elsewhere / "data"), "--out", str(tmp_path / "out")]
-        return parse(train.Config, [*SMALL, *short, *where, *words])
-
-    return settings
-
-
-def the_run(out):
-    (folder,) = (out / "lstm_sentiment").iterdir()
-    return folder
-
-
-def test_vectors_missing_or_damaged_are_one_sentence(settings, bad_vectors):
+def test_vectors_missing_or_damaged_are_one_sentence(train_here, tmp_path, bad_vectors):
     path, message = bad_vectors
     with pytest.raises(UserError, match=message):
-        train.main(settings("--vectors", path))
+        train_here(tmp_path, "--vectors", path)
 
 
-def test_odd_reviews_and_vectors_of_another_size_train_and_predict(tmp_path, settings, capsys):
+def test_odd_reviews_and_vectors_of_another_size_train_and_predict(tmp_path, train_here, capsys):
     """No words, one word, 100,000; no negative review in validation; vectors of 3 numbers."""
     for part in ("train", "test"):
         for name, rating in (("neg", 2), ("pos", 9)):
@@ -150,85 +177,71 @@ def test_odd_reviews_and_vectors_of_another_size_train_and_predict(tmp_path, set
             for number, body in enumerate(bodies):
                 (folder / f"{number}_{rating}.txt").write_text(body, newline="")
     (tmp_path / "three.txt").write_text("film 1 2 3\nvery 0 1 0\n")
-    root = ["--data", "real", "--data-dir", str(tmp_path / "root"), "--val-share", "0.02"]
-    results = train.main(settings(*root, "--vectors", str(tmp_path / "three.txt")))
+    root = ["--data", "real", "--data-dir", str(tmp_path / "root"), "--val-fraction", "0.02"]
+    results, run = train_here(tmp_path / "out", *root, "--vectors", str(tmp_path / "three.txt"))
     printed = capsys.readouterr().out
     assert "39 train, 1 val, 40 test" in printed
     assert "vectors   of 3 numbers" in printed
     assert results["metrics"]["val_accuracy"] in (0.0, 1.0)
     assert sum(map(sum, results["extra"]["confusion"])) == 40
     texts = ("?", "very " * 100_000, "film")
-    assert len(predict.main(predict.Config(texts, run=str(the_run(tmp_path / "out"))))) == 3
+    assert len(predict.main(predict.Config(texts, run=str(run)))) == 3
 
 
-def test_killed_run_ends_as_if_never_stopped(settings, steps, tmp_path, assert_same_run):
-    words = ("--save-seconds", "0", "--weight-drop", "0.1", "--members", "2")
-    train.main(settings(*words))
-    cut = settings(*words, "--out", str(tmp_path / "cut"))
+def test_a_table_trains_and_predicts(tmp_path, train_here):
+    rows = [f'"{name} story, number {i}",{name}' for i in range(40) for name in ("pos", "neg")]
+    table = tmp_path / "own.csv"
+    table.write_text("\n".join(["review,sentiment", *rows]) + "\n")
+    words = ("--csv", str(table), "--vectors", "none", "--epochs", "4")
+    results, folder = train_here(tmp_path / "out", *words)
+    assert results["data"] == "real"
+    assert predict.main(predict.Config(("a pos story",), run=str(folder)))[0].label == "positive"
+
+
+def test_killed_run_ends_as_if_never_stopped(pair, train_here, steps, tmp_path, assert_same_run):
     with steps.killed_after(14):  # in the second epoch of the second model
-        train.main(cut)
-    folder = the_run(tmp_path / "cut")
+        train_here(tmp_path, "--members", "2")
+    (folder,) = (tmp_path / "lstm_sentiment").iterdir()
     assert not (folder / "results.json").exists()
-    resume = ["--resume", str(folder), "--out", str(tmp_path / "cut")]
-    train.main(parse(train.Config, [*resume, "--data-dir", cut.data_dir]))
-    assert steps.done == 16 + 14 + 2  # it went on where it was
-    assert_same_run(the_run(tmp_path / "out"), folder)
+    train.main(parse(train.Config, ["--resume", str(folder)]))
+    assert steps.done == 14 + 4  # it went on at the end of the epoch before
+    assert_same_run(pair, folder)
 
 
-def test_members_are_averaged_and_the_first_is_what_one_alone_would_be(settings, tmp_path):
-    single = train.main(settings("--out", str(tmp_path / "single")))["metrics"]
-    assert single["single_test_accuracy"] == single["test_accuracy"]
-    train.main(settings("--members", "2"))
-    folder = the_run(tmp_path / "out")
-    models = [torch.load(path)["model"] for path in
-              (folder / "member0" / "best.pt", the_run(tmp_path / "single") / "best.pt",
-               folder / "member1" / "best.pt")]  # fmt: skip
-    assert all(torch.equal(models[0][key], models[1][key]) for key in models[1])
-    assert not torch.equal(models[0]["head.weight"], models[2]["head.weight"])
+def test_members_are_averaged_and_the_first_is_what_one_alone_would_be(pair, train_here, tmp_path):
+    _, folder = train_here(tmp_path)
+    first, second = torch.load(pair / "model.pt")["weights"]
+    (alone,) = torch.load(folder / "model.pt")["weights"]
+    assert all(torch.equal(first[key], alone[key]) for key in alone)
+    assert not torch.equal(first["head.weight"], second["head.weight"])
 
-    both = predict.Predictor(folder, torch.device("cpu"))
-    apart = [predict.Predictor(folder, torch.device("cpu")) for _ in range(2)]
+    both, *apart = (predictor_of(pair) for _ in range(3))
     for number, each in enumerate(apart):
         each.models = each.models[number : number + 1]
     text = "a superb film , not dull"
-    made, *parts = (each(text, 10) for each in (both, *apart))
-    assert made.probability == pytest.approx(sum(part.probability for part in parts) / 2)
-    for word, effect in made.words:
-        assert effect == pytest.approx(sum(dict(p.words)[word] for p in parts) / 2, abs=1e-6)
+    (probability, words), *parts = (each(text, 10) for each in (both, *apart))
+    assert probability == pytest.approx(sum(part[0] for part in parts) / 2)
+    for word, effect in words:
+        assert effect == pytest.approx(sum(dict(p[1])[word] for p in parts) / 2, abs=1e-6)
 
 
 @pytest.mark.parametrize(
     "settings",
     [
         ["--recipe", "base"],
-        ["--recipe", "improved", "--weight-drop", "0.2"],
-        ["--pooling", "attention", "--regions", "50", "--embedding-dropout", "0.1"],
-        ["--tokenizer", "words", "--keep", "last", "--max-len", "20"],
+        ["--recipe", "improved", "--pooling", "attention", "--regions", "50"],
+        ["--recipe", "pretrained", "--pretrain-epochs", "1", "--embedding-size", "8"],
+        ["--pooling", "mean", "--tokenizer", "words", "--keep", "last", "--max-len", "20"],
     ],
+    ids=["base", "improved", "pretrained", "mean"],
 )
-def test_recipes_and_settings_run_and_predict(elsewhere, settings, monkeypatch):
-    monkeypatch.chdir(elsewhere)
-    words = [*SMALL, "--baselines", "false", "--data-dir", "data", "--out", "out2"]
-    words += ["--limit-batches", "3", "--epochs", "1"]
-    results = train.main(parse(train.Config, [*words, *settings]))
-    assert results["baselines"] == {}
-    assert predict.main(predict.Config(texts=("a superb film",), out="out2"))
-
-
-def test_same_seed_gives_the_same(elsewhere, monkeypatch):
-    monkeypatch.chdir(elsewhere)
-    words = [*SMALL, "--baselines", "false", "--data-dir", "data", "--out", "out3"]
-    words += ["--limit-batches", "4", "--epochs", "1", "--weight-drop", "0.1", "--regions", "20"]
-    config = parse(train.Config, words)
-    first, second, other = (
-        train.main(dataclasses.replace(config, seed=seed))["metrics"]["roc_auc"]
-        for seed in (1, 1, 2)
-    )
-    assert first == second != other
+def test_recipes_and_settings_run_and_predict(train_here, settings, tmp_path):
+    _, folder = train_here(tmp_path, *settings, "--epochs", "1")
+    assert predict.main(predict.Config(("a superb film",), run=str(folder)))
 
 
 def test_recipes_are_the_published_forms():
-    base, improved = train.Config.of("base"), train.Config.of("improved", epochs=1)
+    base, improved = train.Config(recipe="base"), train.Config(recipe="improved", epochs=1)
     assert (base.layers, base.bidirectional, base.pooling) == (3, False, "last")
     assert base.vectors == "none"
     assert (improved.layers, improved.bidirectional, improved.pooling) == (3, True, "last")

@@ -1,123 +1,141 @@
-"""What a forecaster must beat, fitted and scored on the same hours: no network in here."""
+"""What a forecaster must beat, fitted and scored on the same rows: no network in here."""
 
-from collections.abc import Callable
-
-from common.series import Series
+import dataclasses
+import hashlib
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from lstm_airquality.data import CALENDAR, FEATURES, Hours, Parts, fit_scaler, prepare
+from common import checkpoints
+from common.series import Series
+from lstm_airquality import data, evaluation
+from lstm_airquality.data import CALENDAR, Hours, Parts, Scaler, prepare
 from lstm_airquality.evaluation import score
 
 STRENGTHS = (1.0, 10.0, 100.0, 1000.0)  # of the ridge, the best on validation is taken
-LAGS = (1, 2, 3, 6, 12, 23)  # hours back from the window's end that the trees compare with
-DAY = 24
+LAGS = (1, 2, 3, 6, 12, 23)  # rows back from the window's end that the trees compare with
 
-Fit = Callable[[np.ndarray, np.ndarray], Callable[[np.ndarray], np.ndarray]]
+Span = tuple[int, int]  # first row, and the row after the last
 
 
-def forecasts(series: Series, parts: Parts, window: int, horizon: int) -> dict[str, np.ndarray]:
-    """Each baseline's forecasts of the test part's targets, (count, features), in their units.
+def cached_forecasts(
+    series: Series, targets: int, parts: Parts, window: int, horizon: int,
+    quantiles: Sequence[float], cache: Path,
+) -> dict[str, np.ndarray]:  # fmt: skip
+    """`forecasts`, kept in the folder `cache`."""
+    values = hashlib.sha256(series.values.tobytes() + series.instants.tobytes()).hexdigest()
+    key = {"values": values, "columns": series.columns, "split": dataclasses.astuple(parts)}
+    key |= {"targets": targets, "span": [window, horizon], "quantiles": list(quantiles)}
 
-    The calendar of the forecast hour is an input of the fitted ones, whatever the network gets.
+    def fit() -> dict[str, np.ndarray]:
+        return forecasts(series, targets, parts, window, horizon, quantiles)
+
+    made_by = (data, evaluation, sys.modules[__name__])
+    return checkpoints.cached(cache, "air-baselines", key, fit, made_by)
+
+
+def forecasts(
+    series: Series, targets: int, parts: Parts, window: int, horizon: int,
+    quantiles: Sequence[float] = (),
+) -> dict[str, np.ndarray]:  # fmt: skip
+    """Each baseline's forecasts of the test part, (count, targets), in the targets' units.
+
+    With quantiles also quantile-boosted trees, (count, targets, quantiles), from the calibration
+    part's first window on. All are fitted on the rows before that part; the calendar of the row
+    forecast is an input, whatever the network gets.
     """
-    scaler = fit_scaler(series.values[: parts.known])
-    hours = prepare(series, scaler, horizon, use_calendar=True, use_mask=False)
-    span = (window, horizon)
-    scaled = {
-        "persistence": persistence(hours, parts, *span),
-        "seasonal naive": seasonal_naive(hours, parts, *span),
-        "ridge": ridge(hours, parts, *span),
-        "boosted trees": trees(hours, parts, *span),
-    }
+    scaler = Scaler.of(series.values[: parts.fitted])
+    hours = prepare(series, targets, scaler, window, horizon)
+    day, test = series.rows_in(24), (parts.known, parts.rows)
+    scaled = {"persistence": persistence(hours, test)}
+    if day > 1:
+        scaled["seasonal naive"] = seasonal_naive(hours, test, day)
+    scaled["ridge"] = ridge(hours, parts)
+    scaled["boosted trees"] = trees(hours, (0, parts.fitted), test)
+    if quantiles:
+        spans = (0, parts.fitted), (parts.fitted, parts.rows)
+        by_quantile = [trees(hours, *spans, quantile) for quantile in quantiles]
+        scaled["quantile trees"] = np.sort(np.stack(by_quantile, axis=2), axis=2)
     return {name: scaler.inverse(each) for name, each in scaled.items()}
 
 
-def persistence(hours: Hours, parts: Parts, window: int, horizon: int) -> np.ndarray:
+def persistence(hours: Hours, test: Span) -> np.ndarray:
     """The window's last values stay."""
-    windows, _, _ = hours.windows(parts.known, parts.rows, window, horizon)
-    return windows[:, -1, : len(FEATURES)].numpy()
+    windows, targets, _ = hours.windows(*test)
+    return windows[:, -1, : targets.shape[1]].numpy()
 
 
-def seasonal_naive(hours: Hours, parts: Parts, window: int, horizon: int) -> np.ndarray:
-    """The values of the same hour of the day, the last time it was seen."""
-    back = DAY * -(-horizon // DAY)
-    rows = np.arange(parts.known + window + horizon - 1, parts.rows) - back
-    return hours.inputs[rows, : len(FEATURES)].numpy()
+def seasonal_naive(hours: Hours, test: Span, day: int) -> np.ndarray:
+    """The values of the same time of the day, the last time it was seen; a day has `day` rows."""
+    rows = np.arange(test[0] + hours.window + hours.horizon - 1, test[1])
+    rows = np.maximum(0, rows - day * -(-hours.horizon // day))
+    return hours.inputs[rows, : hours.targets.shape[1]].numpy()
 
 
-def ridge(hours: Hours, parts: Parts, window: int, horizon: int) -> np.ndarray:
+def ridge(hours: Hours, parts: Parts) -> np.ndarray:
     """A linear model of the whole window and the calendar, as changes from the last value.
 
-    Its strength is chosen on validation; then it is fitted on all rows before the test part.
+    Its strength is chosen on validation; then it is fitted on the training and validation rows.
     """
     from sklearn.linear_model import Ridge
 
-    def fit_of(strength: float) -> Fit:
-        return lambda inputs, changes: Ridge(strength).fit(inputs, changes).predict
+    validation = parts.train, parts.fitted
+    _, targets, observed = (tensor.numpy() for tensor in hours.windows(*validation))
+    truth, count = np.where(observed > 0, targets, np.nan), targets.shape[1]
 
-    def validation(strength: float) -> float:
-        spans = (0, parts.train), (parts.train, parts.known)
-        forecast = changes_by_feature(
-            hours, *spans, window, horizon, whole_window, fit_of(strength)
-        )
-        _, targets, observed = (t.numpy() for t in hours.windows(*spans[1], window, horizon))
-        truth = np.where(observed > 0, targets, np.nan)
-        return score(forecast, truth, np.ones(len(FEATURES)))[0]["r2"]
+    def val_r2(strength: float) -> float:
+        forecast = changes(hours, (0, parts.train), validation, flat, Ridge(strength))
+        return score(forecast, truth, np.ones(count), [str(c) for c in range(count)])[0]["r2"]
 
-    best = max(STRENGTHS, key=validation)
-    spans = (0, parts.known), (parts.known, parts.rows)
-    return changes_by_feature(hours, *spans, window, horizon, whole_window, fit_of(best))
+    best = max(STRENGTHS, key=val_r2)
+    return changes(hours, (0, parts.fitted), (parts.known, parts.rows), flat, Ridge(best))
 
 
-def trees(hours: Hours, parts: Parts, window: int, horizon: int) -> np.ndarray:
+def trees(hours: Hours, train: Span, test: Span, quantile: float | None = None) -> np.ndarray:
     """Gradient-boosted trees of the last values, their earlier changes and the calendar.
 
-    They forecast changes too; their settings were chosen on validation once.
+    They forecast changes too, their mean or a quantile; their settings were chosen on validation.
     """
     from sklearn.ensemble import HistGradientBoostingRegressor
 
-    def fit(inputs: np.ndarray, changes: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-        model = HistGradientBoostingRegressor(
-            learning_rate=0.05, max_iter=150, max_features=0.2, min_samples_leaf=40, random_state=0
-        )
-        return model.fit(inputs, changes).predict
-
-    spans = (0, parts.known), (parts.known, parts.rows)
-    return changes_by_feature(hours, *spans, window, horizon, lagged_changes, fit)
+    model = HistGradientBoostingRegressor(
+        loss="squared_error" if quantile is None else "quantile", quantile=quantile,
+        learning_rate=0.05, max_iter=150, max_features=0.2, min_samples_leaf=40, random_state=0,
+    )  # fmt: skip
+    return changes(hours, train, test, lagged, model)
 
 
-def changes_by_feature(
-    hours: Hours,
-    train: tuple[int, int],
-    test: tuple[int, int],
-    window: int,
-    horizon: int,
-    inputs_of: Callable[[np.ndarray], np.ndarray],
-    fit: Fit,
-) -> np.ndarray:
-    """One model a feature of its change from the window's last value, on observed targets."""
-    windows, targets, observed = (t.numpy() for t in hours.windows(*train, window, horizon))
-    known = inputs_of(windows)
-    changes = targets - windows[:, -1, : len(FEATURES)]
-    unseen = hours.windows(*test, window, horizon)[0].numpy()
-    asked, forecast = inputs_of(unseen), unseen[:, -1, : len(FEATURES)].copy()
-    for column in range(len(FEATURES)):
+def changes(
+    hours: Hours, train: Span, test: Span,
+    inputs_of: Callable[[np.ndarray, int], np.ndarray], model: Any,
+) -> np.ndarray:  # fmt: skip
+    """Forecasts of `test`, (count, targets), as changes from each window's last value.
+
+    The scikit-learn `model` is fitted for each target, on the rows of `train` that observe it.
+    """
+    windows, targets, observed = (tensor.numpy() for tensor in hours.windows(*train))
+    unseen, count = hours.windows(*test)[0].numpy(), targets.shape[1]
+    known, asked = inputs_of(windows, hours.features), inputs_of(unseen, hours.features)
+    difference, forecast = targets - windows[:, -1, :count], unseen[:, -1, :count].copy()
+    for column in range(count):
         seen = observed[:, column] > 0
         if seen.any():
-            forecast[:, column] += fit(known[seen], changes[seen, column])(asked)
+            forecast[:, column] += model.fit(known[seen], difference[seen, column]).predict(asked)
     return forecast
 
 
-def whole_window(windows: np.ndarray) -> np.ndarray:
-    """(count, window, inputs) -> all features of all hours, and the calendar of the target."""
-    features = windows[:, :, : len(FEATURES)].reshape(len(windows), -1)
-    return np.hstack([features, windows[:, -1, -CALENDAR:]])
+def flat(windows: np.ndarray, features: int) -> np.ndarray:
+    """(count, window, inputs) -> all features of all rows, and the calendar of the target."""
+    values = windows[:, :, :features].reshape(len(windows), -1)
+    return np.hstack([values, windows[:, -1, features : features + CALENDAR]])
 
 
-def lagged_changes(windows: np.ndarray) -> np.ndarray:
-    """(count, window, inputs) -> last values, changes since some earlier hours, the calendar."""
-    features = windows[:, :, : len(FEATURES)]
-    last = features[:, -1]
-    earlier = [last - features[:, -1 - lag] for lag in LAGS if lag < windows.shape[1]]
-    return np.hstack([last, *earlier, windows[:, -1, -CALENDAR:]])
+def lagged(windows: np.ndarray, features: int) -> np.ndarray:
+    """(count, window, inputs) -> last values, changes since some earlier rows, the calendar."""
+    values = windows[:, :, :features]
+    last = values[:, -1]
+    earlier = [last - values[:, -1 - lag] for lag in LAGS if lag < windows.shape[1]]
+    return np.hstack([last, *earlier, windows[:, -1, features : features + CALENDAR]])

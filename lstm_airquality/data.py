@@ -1,4 +1,4 @@
-"""UCI Air Quality: the publisher's file -> checked hours -> windows of tensors.
+"""UCI Air Quality, or any regular table: a file -> a series -> windows of tensors; and the sample.
 
 A road in an Italian town, 9,357 hours from 10 March 2004, 13 variables: five reference analysers
 (GT), five metal-oxide sensors (PT08) and the weather. -200 stands for a missing value. Missing
@@ -8,22 +8,22 @@ trained on nor scored.
 Splits are chronological and a window lies wholly in its split, inputs and target alike.
 """
 
-import re
+import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-from common import series as regular_series
-from common.batches import Loader, tensor_loader
-from common.downloads import DataSet, RemoteFile
-from common.errors import UserError
-from common.series import Series
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lstm_airquality.sample import FILE, make_sample
+from common.batches import Loader, tensor_loader
+from common.downloads import DataSet, RemoteFile, Source, obtain
+from common.series import Series, read_series, windows
+from common.settings import UserError
+from common.tables import plain, title
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,11 +44,307 @@ UNITS = {
     "AH": "g/m³",
 }
 FEATURES = tuple(UNITS)
-MISSING = -200.0
+OTHER_NAMES = {"T": {"temperature", "temp"}, "RH": {"relativehumidity"}, "AH": {"absolutehumidity"}}
+RECOGNISED = 8  # of these columns in a table: it is one of this station's
 CALENDAR = 7  # columns of `calendar`
-TEST_SHARE = 0.2  # of all rows, the last ones
+TEST_FRACTION = 0.2  # of all rows, the last ones
+CALIBRATION_FRACTION = 0.2  # of the rows before them, the last ones, where quantiles are asked for
+VALIDATION_FRACTION = 0.2  # of the rows before these, the last ones
 MIN_ROWS = 240  # ten days
-VALIDATION_SHARE = 0.2  # of the rows before them, the last ones
+FILE = "AirQualityUCI.csv"
+
+
+# Reading
+
+
+def read(
+    csv: Path | None, data: Literal["auto", "real", "sample"], data_dir: Path | None, **reading: Any
+) -> tuple[Source, Series]:
+    """The user's own table (`-` is standard input), or the data set; see `load` for `reading`."""
+    if csv is None:
+        source = obtain(DATASET, data, data_dir)
+        return source, load(source.folder / FILE, **reading)
+    path = "-" if csv.name == "-" else csv
+    series = load(path, **reading)
+    return Source(title(path), "real", csv.parent, series.checksum[:16]), series
+
+
+def load(path: Path | str, names: Sequence[str] = (), **reading: Any) -> Series:
+    """A table as a series, with this station's columns in their order if it is one of its tables.
+
+    Args:
+        path: a file, or `-`; see `common.series.read_series` for the formats and for `reading`.
+        names: the columns that the series shall have; empty = those of the table.
+
+    Raises:
+        UserError: no such table, none of the columns in it, no numbers.
+    """
+    series = read_series(path, **reading)
+    is_asked, names = bool(names), tuple(names or FEATURES)
+    own = {name: column for name in names if (column := same_column(name, series.columns))}
+    if not is_asked and len(own) < RECOGNISED:
+        return series
+    if not own:
+        raise UserError(
+            f"{path} has none of the columns {', '.join(names)}; it has {', '.join(series.columns)}"
+        )
+    absent = np.full(len(series.values), np.nan)
+    values = np.column_stack([series.column(own[n]) if n in own else absent for n in names])
+    notes = [f"{column} is taken for {name}" for name, column in own.items() if column != name]
+    if lacking := [name for name in names if name not in own]:
+        notes.append(f"columns that are not there count as missing: {', '.join(lacking)}")
+    if extra := [column for column in series.columns if column not in own.values()]:
+        notes.append(f"columns that are not used: {', '.join(extra)}")
+    notes = (*series.notes, *notes)
+    return dataclasses.replace(series, values=values, columns=names, notes=notes)
+
+
+def same_column(name: str, columns: Sequence[str]) -> str:
+    """The column that a name means, "" if there is none: NOx_GT, nox(gt) or NOx for NOx(GT)."""
+    wanted = plain(name)
+    others = {wanted, wanted.removesuffix("gt"), *OTHER_NAMES.get(name, ())}
+    alike = [column for column in columns if plain(column) in others]
+    return name if name in columns else (alike or [""])[0]
+
+
+def choose(series: Series, rows: int, targets: str = "") -> tuple[Series, int]:
+    """The columns to learn from, those to be forecast first, and how many these are.
+
+    A column without two different values in the first `rows` rows is left out, with a note.
+
+    Args:
+        targets: names of the columns to be forecast, with commas; empty = all.
+
+    Raises:
+        UserError: no such column, or nothing is left to learn.
+    """
+    wanted = [name.strip() for name in targets.split(",") if name.strip()]
+    order = [same_column(name, series.columns) or name for name in wanted]
+    if absent := [name for name in order if name not in series.columns]:
+        raise UserError(
+            f"--targets: there is no column {absent[0]!r} of numbers; there are "
+            f"{', '.join(series.columns)}"
+        )
+    columns = [*order, *(name for name in series.columns if name not in order)]
+    varies = [name for name in columns if len(set(observed(series.column(name)[:rows]))) > 1]
+    forecast = [name for name in varies if name in (order or columns)]
+    left_out = [name for name in columns if name not in varies]
+    if not forecast:
+        raise UserError(
+            f"{', '.join(left_out)}: constant or missing in the {rows} rows to learn from, so that "
+            "there is nothing to learn; give a longer series or other columns"
+        )
+    notes = series.notes
+    if left_out:
+        notes += (f"neither learned nor scored, for they do not vary: {', '.join(left_out)}",)
+    places = [series.columns.index(name) for name in varies]
+    chosen = {"values": series.values[:, places], "columns": tuple(varies), "notes": notes}
+    return dataclasses.replace(series, **chosen), len(forecast)
+
+
+def observed(column: np.ndarray) -> np.ndarray:
+    """The values that are there."""
+    return column[~np.isnan(column)]
+
+
+# Splits, scaling, windows
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Training is rows 0 to `train` (exclusive), validation goes on to `fitted`, test follows.
+
+    With quantiles, the rows from `fitted` to `known` calibrate them: nothing is fitted to these.
+    """
+
+    train: int
+    fitted: int
+    known: int
+    rows: int
+
+    @property
+    def spans(self) -> dict[str, tuple[int, int]]:
+        """First row and end of each part that has rows."""
+        ends = {"training": self.train, "validation": self.fitted, "calibration": self.known}
+        spans = zip([*ends, "test"], pairwise([0, *ends.values(), self.rows]), strict=True)
+        return {name: span for name, span in spans if span[0] < span[1]}
+
+
+def split(rows: int, *, calibrate: bool = False) -> Parts:
+    """The last fifth tests; a part before it calibrates; the last fifth of the rest validates.
+
+    Raises:
+        UserError: too few rows to train, validate and test on.
+    """
+    if rows < MIN_ROWS:
+        raise UserError(f"{rows} rows are too few to train, validate and test: {MIN_ROWS} at least")
+    known = int(rows * (1 - TEST_FRACTION))
+    fitted = int(known * (1 - CALIBRATION_FRACTION)) if calibrate else known
+    return Parts(int(fitted * (1 - VALIDATION_FRACTION)), fitted, known, rows)
+
+
+def fill_forward(values: np.ndarray) -> np.ndarray:
+    """(rows, columns): each NaN becomes the last value before it; leading ones stay NaN."""
+    rows = np.arange(len(values))[:, None]
+    last = np.maximum.accumulate(np.where(np.isnan(values), 0, rows), axis=0)
+    return np.take_along_axis(values, last, axis=0)
+
+
+@dataclass(frozen=True)
+class Scaler:
+    """Mean and standard deviation of the observed values that were learned from, (features,)."""
+
+    mean: np.ndarray
+    std: np.ndarray
+
+    @classmethod
+    def of(cls, values: np.ndarray) -> "Scaler":
+        """From the rows that may be learned from, (rows, features)."""
+        return cls(np.nanmean(values, axis=0), np.nanstd(values, axis=0))
+
+    def transform(self, values: np.ndarray) -> np.ndarray:
+        return (values - self.mean) / self.std
+
+    def inverse(self, scaled: np.ndarray) -> np.ndarray:
+        """(rows, columns) or (rows, columns, quantiles) in the series' units; the first columns."""
+        columns = (slice(scaled.shape[1]), *[None] * (scaled.ndim - 2))
+        return scaled * self.std[columns] + self.mean[columns]
+
+
+def calendar(times: "pd.DatetimeIndex") -> np.ndarray:
+    """(rows, 7): sine and cosine of 24 h, 12 h and 7 days, and whether it is a weekend."""
+    hour = times.hour.to_numpy() + times.minute.to_numpy() / 60
+    hour_of_week = times.day_of_week.to_numpy() * 24 + hour
+    angles = [2 * np.pi * hour / 24, 2 * np.pi * hour / 12, 2 * np.pi * hour_of_week / 168]
+    waves = [wave(angle) for angle in angles for wave in (np.sin, np.cos)]
+    return np.column_stack([*waves, times.day_of_week.to_numpy() >= 5])
+
+
+@dataclass(frozen=True)
+class Hours:
+    """Every row of a series as tensors, scaled; windows of them are cut by `windows`.
+
+    inputs: (rows, inputs): the features filled forward; then, unless left out, the calendar of the
+        row `horizon` later.
+    targets: (rows, targets), zero where not observed.
+    observed: (rows, targets), 1 where there is a value and 0 where there is none.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    observed: Tensor
+    features: int  # columns of the series among the inputs, the first ones
+    window: int
+    horizon: int
+
+    def windows(self, first: int, last: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Windows that lie wholly in rows `first` to `last` (exclusive), with their targets.
+
+        Returns views: (count, window, inputs), and targets and observed, (count, targets) each, of
+        the row `horizon` after each window's last.
+
+        Raises:
+            UserError: the rows hold no window.
+        """
+        if self.window + self.horizon > last - first:
+            raise UserError(
+                f"a window of {self.window} rows and a horizon of {self.horizon} are longer than a "
+                f"part of the series ({last - first} rows): lower --window, or give a longer series"
+            )
+        cut = windows(self.inputs, self.window, first, last - self.horizon).transpose(1, 2)
+        hit = slice(first + self.window + self.horizon - 1, last)
+        return cut, self.targets[hit], self.observed[hit]
+
+    def loader(
+        self, first: int, last: int, batch_size: int, *, shuffle: bool = False, seed: int = 0
+    ) -> Loader:
+        """Batches of (windows, targets, observed)."""
+        return tensor_loader(self.windows(first, last), batch_size, shuffle=shuffle, seed=seed)
+
+
+def prepare(
+    series: Series, targets: int, scaler: Scaler, window: int, horizon: int,
+    *, use_calendar: bool = True, device: torch.device | str = "cpu",
+) -> Hours:  # fmt: skip
+    """Scale, fill forward and add the calendar's inputs; the first columns are the targets."""
+    scaled = scaler.transform(series.values)
+    seen = ~np.isnan(scaled)
+    columns = [np.nan_to_num(fill_forward(scaled))]  # before a first value: the training mean
+    if use_calendar and series.spacing is not None:
+        columns.append(calendar(series.times + horizon * series.spacing))
+    rows = (np.column_stack(columns), np.nan_to_num(scaled[:, :targets]), seen[:, :targets])
+    tensors = (torch.from_numpy(each.astype(np.float32)).to(device) for each in rows)
+    return Hours(*tensors, scaled.shape[1], window, horizon)
+
+
+# The sample
+
+HEADER = "Date;Time;" + ";".join(FEATURES) + ";;"
+SAMPLE_HOURS = 1200
+NMHC_HOURS = 300  # that analyser stopped early
+EMPTY_ROWS = 114
+# Mean, spread, fraction of the traffic in it, decimals: roughly those of the real columns.
+SAMPLE_COLUMNS = (
+    (2.1, 1.4, 0.9, 1),
+    (1100.0, 210.0, 0.9, 0),
+    (220.0, 150.0, 0.8, 0),
+    (10.0, 7.0, 0.95, 1),
+    (940.0, 260.0, 0.95, 0),
+    (245.0, 200.0, 0.8, 0),
+    (835.0, 250.0, -0.8, 0),
+    (113.0, 48.0, 0.7, 0),
+    (1450.0, 340.0, 0.7, 0),
+    (1020.0, 390.0, 0.8, 0),
+    (18.0, 8.0, 0.1, 1),
+    (49.0, 17.0, -0.1, 1),
+    (1.0, 0.4, 0.0, 4),
+)
+
+
+def make_sample(folder: Path) -> None:
+    """1,200 hours in the publisher's format: rush hours, quiet weekends, drifting weather, gaps."""
+    random = np.random.default_rng(0)
+    hours = np.arange(SAMPLE_HOURS) + 18
+    of_day, weekend = hours % 24, (hours // 24 + 2) % 7 >= 5  # the first day is a Wednesday
+    rush = np.exp(-(((of_day - 8) / 2.5) ** 2)) + np.exp(-(((of_day - 19) / 3) ** 2)) - 0.4
+    traffic = 2 * rush * np.where(weekend, 0.6, 1.0) + 0.5 * drift(random, 0.9)
+    values = np.empty((SAMPLE_HOURS, len(FEATURES)))
+    for column, (mean, spread, of_traffic, _) in enumerate(SAMPLE_COLUMNS):
+        other = np.sqrt(1 - of_traffic**2) * drift(random, 0.95)
+        values[:, column] = mean + 0.6 * spread * (of_traffic * traffic + other)
+    values = np.maximum(values, 0.05 * values.mean(axis=0))  # no negative concentration
+    # The analysers miss hours one by one, the sensors and the weather station all at once.
+    for column in (0, 2, 5, 7):
+        values[random.random(SAMPLE_HOURS) < 0.1, column] = np.nan
+    for start in (150, 700, 1050):
+        values[start : start + 12, [1, 3, 4, 6, 8, 9, 10, 11, 12]] = np.nan
+    values[NMHC_HOURS:, 2] = np.nan
+    first = np.datetime64("2004-03-10T00:00:00")
+    lines = [HEADER]
+    for hour, row in zip(hours, values, strict=True):
+        date, clock = str(first + np.timedelta64(int(hour), "h")).split("T")
+        day = "/".join(reversed(date.split("-")))
+        fields = [written(value, each[3]) for value, each in zip(row, SAMPLE_COLUMNS, strict=True)]
+        lines.append(";".join([day, clock.replace(":", "."), *fields]) + ";;")
+    lines += [";" * 16] * EMPTY_ROWS
+    (folder / FILE).write_bytes(("\r\n".join(lines) + "\r\n").encode("ascii"))
+
+
+def drift(random: np.random.Generator, memory: float) -> np.ndarray:
+    """A slow random walk around zero, (hours,), of variance one."""
+    steps = random.normal(size=SAMPLE_HOURS) * np.sqrt(1 - memory**2)
+    for hour in range(1, SAMPLE_HOURS):
+        steps[hour] += memory * steps[hour - 1]
+    return steps
+
+
+def written(value: float, decimals: int) -> str:
+    """The publisher's way: a decimal comma, no trailing zeros, -200 for missing."""
+    if np.isnan(value):
+        return "-200"
+    text = f"{value:.{decimals}f}"
+    return text.rstrip("0").rstrip(".").replace(".", ",") if decimals else text
+
 
 DATASET = DataSet(
     name="UCI Air Quality",
@@ -64,195 +360,3 @@ DATASET = DataSet(
     help=f"https://archive.ics.uci.edu/dataset/360/air+quality: unpack {FILE} into that folder.",
     make_sample=make_sample,
 )
-
-
-@dataclass(frozen=True)
-class Parts:
-    """Training is rows 0 to `train` (exclusive), validation goes on to `known`, test follows."""
-
-    train: int
-    known: int
-    rows: int
-
-
-def split(rows: int) -> Parts:
-    """The last fifth tests; the last fifth of the rest validates.
-
-    Raises:
-        UserError: too few rows to train, validate and test on.
-    """
-    if rows < MIN_ROWS:
-        raise UserError(
-            f"{rows} hours are too few to train, validate and test: {MIN_ROWS} at least"
-        )
-    known = int(rows * (1 - TEST_SHARE))
-    return Parts(int(known * (1 - VALIDATION_SHARE)), known, rows)
-
-
-def load(path: Path) -> Series:
-    """The hours of a file in the publisher's format, or in plain comma format.
-
-    Publisher's: `;` between fields, decimal comma, dates 10/03/2004, times 18.00.00. Plain: `,`
-    between fields, decimal point, the same column names; dates also 2004-03-10, times also 18:00.
-
-    Raises:
-        UserError: absent, no such table, a column missing, not hourly, no value at all.
-    """
-    regular_series.check_text_file(path)
-    with path.open("rb") as file:
-        header = file.readline()
-    separator, decimal = (";", ",") if b";" in header else (",", ".")
-    table = regular_series.read_table(
-        path, ["Date", "Time", *FEATURES], separator=separator, decimal=decimal
-    )
-    values, notes = {}, []
-    for name in FEATURES:
-        values[name], note = read_column(table[name], path, decimal)
-        notes += [note] if note else []
-    if all(np.isnan(column).all() for column in values.values()):
-        raise UserError(f"{path}: every value is missing (empty or {MISSING:g}): nothing to learn")
-    stamps = regular_series.times(stamp_text(table["Date"], table["Time"]), path)
-    found = regular_series.regular(stamps, values, path)
-    if found.spacing.total_seconds() != 3600:
-        raise UserError(f"{path}: rows are {found.spacing} apart: resample them to one hour")
-    return Series(found.times, found.values, found.columns, found.spacing, (*notes, *found.notes))
-
-
-def read_column(text: "pd.Series", path: Path, decimal: str) -> tuple[np.ndarray, str]:
-    """A column of numbers, -200 as NaN, and a note on odd values; it may be empty throughout."""
-    if text.str.lower().isin(regular_series.MISSING).all():
-        return np.full(len(text), np.nan), f"{text.name}: all values are missing"
-    column, note = regular_series.numbers(text, path, decimal=decimal)
-    column[column == MISSING] = np.nan
-    return column, note
-
-
-def stamp_text(dates: "pd.Series", times: "pd.Series") -> "pd.Series":
-    """`10/03/2004`, `18.00.00` -> `2004-03-10 18:00:00`; other texts go to the parser as given."""
-    day_first = re.compile(r"^(\d{1,2})[/.](\d{1,2})[/.](\d{4})$")
-    days = dates.str.replace(day_first, r"\3-\2-\1", regex=True)
-    clock = times.str.replace(".", ":", regex=False)
-    clock = clock.str.replace(re.compile(r"^(\d{1,2}:\d{2})$"), r"\1:00", regex=True)
-    return (days + " " + clock).rename("Date and Time")
-
-
-def fill_forward(values: np.ndarray) -> np.ndarray:
-    """(rows, columns): each NaN becomes the last value before it; leading ones stay NaN."""
-    rows = np.arange(len(values))[:, None]
-    last = np.maximum.accumulate(np.where(np.isnan(values), 0, rows), axis=0)
-    return np.take_along_axis(values, last, axis=0)
-
-
-@dataclass(frozen=True)
-class Scaler:
-    """Mean and standard deviation of the observed training values, (features,) each."""
-
-    mean: np.ndarray
-    std: np.ndarray
-
-    def transform(self, values: np.ndarray) -> np.ndarray:
-        return (values - self.mean) / self.std
-
-    def inverse(self, scaled: np.ndarray) -> np.ndarray:
-        return scaled * self.std + self.mean
-
-
-def fit_scaler(values: np.ndarray) -> Scaler:
-    """From the rows that may be learnt from, (rows, features).
-
-    Raises:
-        UserError: a feature without two different values there.
-    """
-    for name, column in zip(FEATURES, values.T, strict=True):
-        if len(np.unique(column[~np.isnan(column)])) < 2:
-            raise UserError(
-                f"{name} does not vary in the {len(values)} training rows (constant or missing): "
-                "nothing can be learnt of it, give a longer series"
-            )
-    return Scaler(np.nanmean(values, axis=0), np.nanstd(values, axis=0))
-
-
-def calendar(times: "pd.DatetimeIndex") -> np.ndarray:
-    """(rows, 7): sine and cosine of 24 h, 12 h and 7 days, and whether it is a weekend."""
-    hour = times.hour.to_numpy()
-    hour_of_week = times.day_of_week.to_numpy() * 24 + hour
-    angles = [2 * np.pi * hour / 24, 2 * np.pi * hour / 12, 2 * np.pi * hour_of_week / 168]
-    waves = [wave(angle) for angle in angles for wave in (np.sin, np.cos)]
-    return np.column_stack([*waves, times.day_of_week.to_numpy() >= 5])
-
-
-@dataclass(frozen=True)
-class Hours:
-    """Every hour as tensors, scaled; windows of them are cut by `windows`.
-
-    inputs: (rows, inputs): the 13 features filled forward; then, as settings, the calendar of the
-        hour `horizon` later and which features were observed.
-    targets: (rows, features), zero where not observed.
-    observed: (rows, features), 1 where there is a value and 0 where there is none.
-    """
-
-    inputs: Tensor
-    targets: Tensor
-    observed: Tensor
-    scaler: Scaler
-
-    def windows(
-        self, first: int, last: int, window: int, horizon: int
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Windows that lie wholly in rows `first` to `last` (exclusive), with their targets.
-
-        Returns views: (count, window, inputs), and targets and observed, (count, features) each,
-        of the hour `horizon` after each window's last.
-
-        Raises:
-            UserError: the rows hold no window.
-        """
-        if window + horizon > last - first:
-            raise UserError(
-                f"a window of {window} hours and a horizon of {horizon} are longer than a part of "
-                f"the series ({last - first} hours): lower --window, or give a longer series"
-            )
-        cut = regular_series.windows(self.inputs, window, first, last - horizon).transpose(1, 2)
-        hit = slice(first + window + horizon - 1, last)
-        return cut, self.targets[hit], self.observed[hit]
-
-    def loader(
-        self,
-        first: int,
-        last: int,
-        window: int,
-        horizon: int,
-        batch_size: int,
-        *,
-        shuffle: bool = False,
-        seed: int = 0,
-    ) -> Loader:
-        """Batches of (windows, targets, observed)."""
-        tensors = self.windows(first, last, window, horizon)
-        return tensor_loader(tensors, batch_size, shuffle=shuffle, seed=seed)
-
-
-def prepare(
-    series: Series,
-    scaler: Scaler,
-    horizon: int,
-    *,
-    use_calendar: bool,
-    use_mask: bool,
-    device: torch.device | str = "cpu",
-) -> Hours:
-    """Scale, fill forward and add the calendar and mask inputs."""
-    scaled = scaler.transform(series.values)
-    observed = ~np.isnan(scaled)
-    columns = [np.nan_to_num(fill_forward(scaled))]  # before a first value: the training mean
-    if use_calendar:
-        columns.append(calendar(series.times + horizon * series.spacing))
-    if use_mask:
-        columns.append(observed)
-
-    def tensor(values: np.ndarray) -> Tensor:
-        return torch.from_numpy(values.astype(np.float32)).to(device)
-
-    return Hours(
-        tensor(np.column_stack(columns)), tensor(np.nan_to_num(scaled)), tensor(observed), scaler
-    )

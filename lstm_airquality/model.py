@@ -1,4 +1,4 @@
-"""A recurrent network that forecasts one hour of a multivariate series from the hours before.
+"""A recurrent network that forecasts one row of a multivariate series from the rows before.
 
 The published form: one LSTM of 64 hidden units (unidirectional or bidirectional), the output of
 its last step, ReLU, dropout and a linear head with one output a feature.
@@ -9,6 +9,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 Cell = Literal["lstm", "gru", "transformer"]
 Readout = Literal["last", "ends"]
@@ -16,17 +17,21 @@ Target = Literal["value", "change"]
 
 
 class Forecaster(nn.Module):
-    """(batch, window, inputs) -> (batch, features): the features `horizon` hours after the window.
+    """(batch, window, inputs) -> (batch, outputs): the values `horizon` rows after the window.
 
-    The first `features` columns of the inputs are the features themselves.
+    With several quantiles (batch, outputs, quantiles).
+
+    The first `features` columns of the inputs are the series' own, the first `outputs` of these
+    are what is forecast.
 
     Parameters, with 13 inputs, 13 features, one layer and a hidden size of 64: LSTM 21,069,
-    bidirectional 42,125, GRU 16,013, bidirectional 32,013, Transformer 35,341. With the seven
-    calendar inputs (20 inputs) the bidirectional GRU has 34,701, and 39,693 with `relative`.
+    bidirectional 42,125 (the published form), GRU 16,013, bidirectional 32,013, Transformer 35,341.
+    With the seven calendar inputs and `relative`: bidirectional LSTM 52,365, GRU 39,693.
 
     Args:
         inputs: columns of the input.
-        features: columns to be forecast.
+        features: columns of the series among them.
+        outputs: columns to be forecast; all features by default.
         cell: the recurrent cell (Hochreiter and Schmidhuber 1997; Cho et al. 2014), or a
             Transformer encoder with pre-norm (Vaswani et al. 2017).
         hidden_size: units of each direction; the width of the Transformer.
@@ -37,10 +42,12 @@ class Forecaster(nn.Module):
             `ends`: the state of each direction at the end of its own reading, so that the
             backward direction has read the whole window too. Without a second direction they are
             the same; the Transformer always uses its last step, which attends to the window.
-        dropout: share of the head's inputs dropped in training; between layers too.
+        dropout: fraction of the head's inputs dropped in training; between layers too.
         relative: give the features as differences from the window's last values, and those values
             beside them at every step, so that it can learn what holds at any level of the series
             (as in NLinear, Zeng et al. 2023, section 4).
+        quantiles: an odd number of forecasts for each output, in rising order: the middle one plus
+            and minus sums of positive steps, so that they never cross.
         target: `value`, or `change`: the head starts at zero and its output is added to the
             window's last values, so that an untrained model is the persistence forecast.
     """
@@ -49,6 +56,7 @@ class Forecaster(nn.Module):
         self,
         inputs: int,
         features: int = 13,
+        outputs: int | None = None,
         *,
         cell: Cell = "lstm",
         hidden_size: int = 64,
@@ -58,10 +66,11 @@ class Forecaster(nn.Module):
         dropout: float = 0.2,
         relative: bool = False,
         target: Target = "value",
+        quantiles: int = 1,
     ):
         super().__init__()
-        self.features, self.readout = features, readout
-        self.relative, self.target = relative, target
+        self.features, self.outputs, self.readout = features, outputs or features, readout
+        self.relative, self.target, self.quantiles = relative, target, quantiles
         inputs += features * relative
         between = dropout if layers > 1 else 0.0
         if cell == "transformer":
@@ -79,7 +88,7 @@ class Forecaster(nn.Module):
         directions = 2 if bidirectional and cell != "transformer" else 1
         self.hidden_size, self.directions = hidden_size, directions
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(directions * hidden_size, features)
+        self.head = nn.Linear(directions * hidden_size, self.outputs * quantiles)
         if target == "change":
             nn.init.zeros_(self.head.weight)
             nn.init.zeros_(self.head.bias)
@@ -96,10 +105,23 @@ class Forecaster(nn.Module):
             forward = steps[:, -1, : self.hidden_size]  # (batch, hidden_size)
             backward = steps[:, 0, self.hidden_size :]  # (batch, hidden_size)
             state = torch.cat([forward, backward], dim=1)  # (batch, 2 * hidden_size)
-        output = self.head(self.dropout(state.relu()))  # (batch, features)
+        output = self.head(self.dropout(state.relu()))  # (batch, outputs * quantiles)
+        output = output.unflatten(1, (self.outputs, self.quantiles))  # (batch, outputs, quantiles)
+        if self.quantiles > 1:
+            output = in_order(output)
         if self.target == "change":
-            output = output + last[:, 0]
+            output = output + last[:, 0, : self.outputs, None]
+        if self.quantiles == 1:
+            output = output.squeeze(2)  # (batch, outputs)
         return output
+
+
+def in_order(output: Tensor) -> Tensor:
+    """(.., quantiles), an odd number: the middle one, and the others by positive steps from it."""
+    below, middle, above = output.split([output.shape[-1] // 2, 1, output.shape[-1] // 2], dim=-1)
+    above = middle + F.softplus(above).cumsum(-1)
+    below = middle - F.softplus(below).flip(-1).cumsum(-1).flip(-1)
+    return torch.cat([below, middle, above], dim=-1)
 
 
 class Encoder(nn.Module):

@@ -1,45 +1,43 @@
-"""Forecast the air of an Italian street: pollutants, sensors and weather, hours ahead.
+"""Forecast the air of an Italian street, or any regular table of numbers, rows ahead.
 
     python lstm_airquality/train.py                        # the README's result, the next hour
     python lstm_airquality/train.py --recipe 24h           # 24 hours ahead
     python lstm_airquality/train.py --recipe published     # one BiLSTM, values, no calendar
     python lstm_airquality/train.py --data sample          # in seconds, no download
+    python lstm_airquality/train.py --csv my_table.csv --targets pm2.5,no2 --horizon 6
 
-A first model, trained without the validation hours, says how good the settings are (`val_r2`; the
-defaults were chosen by it). Then a new model is trained alike on training and validation hours
+A first model, trained without the validation rows, says how good the settings are (`val_r2`; the
+defaults were chosen by it). Then a new model is trained alike on training and validation rows
 together, and forecasts the test part (`--refit false` to see what that gives).
 """
 
 import functools
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common import device, plots, runs, training
-from common.config import Settings, cli
-from common.downloads import obtain
-from common.errors import require
-from common.progress import History
-from common.runs import Run
-from common.series import Series
-
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lstm_airquality import baselines, data, figures
-from lstm_airquality.evaluation import feature_table, score
-from lstm_airquality.forecaster import FILE, INPUT, MODEL, Trained, make_model
-from lstm_airquality.model import Cell, Readout, Target
+from common import device, plots, runs, times, training
+from common.batches import Loader, in_order
+from common.downloads import Source, cache_folder
+from common.runs import Run
+from common.series import Series
+from common.settings import Settings, above, at_least, cli, fraction, require
+from lstm_airquality import baselines, data, evaluation, figures, intervals
+from lstm_airquality.model import Cell, Forecaster, Readout, Target
 
 PUBLISHED_RECIPE = {
     "epochs": 20, "batch_size": 64, "lr": 1e-3, "schedule": "constant", "cell": "lstm",
     "readout": "last", "dropout": 0.2, "relative": False, "target": "value", "calendar": False,
-    "loss": "mse",
+    "loss": "mse", "refit": False,
 }  # fmt: skip
 DAY_AHEAD_RECIPE = {"horizon": 24, "readout": "last", "lr": 3e-3, "epochs": 4, "loss": "l1"}
 PUBLISHED = {
@@ -47,8 +45,8 @@ PUBLISHED = {
     "BiLSTM, lr 0.01": {"r2": 0.6191},
     "LSTM, lr 0.001": {"r2": 0.6885},
 }
-SCORING_BATCH = 1024
-HUBER = 0.5  # training standard deviations up to which an error counts squared
+HUBER = 0.5  # training standard deviations up to which the huber loss squares an error
+SCORING_BATCH = 1024  # windows
 OWN = "this run"
 
 
@@ -57,6 +55,7 @@ class Config(Settings):
     """Settings of lstm_airquality."""
 
     RECIPES: ClassVar = {"published": PUBLISHED_RECIPE, "24h": DAY_AHEAD_RECIPE}
+    ONE_THREAD: ClassVar = True  # a second thread takes longer than it saves
 
     # Training
     recipe: Literal["improved", "published", "24h"] = "improved"  # set of defaults
@@ -65,119 +64,228 @@ class Config(Settings):
     lr: float = 5e-3  # learning rate, at its highest
     schedule: Literal["constant", "cosine", "plateau"] = "cosine"  # course of the learning rate
     loss: Literal["l1", "mse", "huber"] = "huber"  # absolute, squared, or squared where it is small
-    refit: bool = True  # train anew on training and validation hours before testing
+    optimizer: Literal["adam", "rmsprop", "sgd"] = "adam"  # sgd: momentum 0.9
+    members: int = 1  # networks that differ in their seeds alone; their forecasts are averaged
+    refit: bool = True  # train again on training and validation rows before testing
 
     # Model
-    cell: Cell = "gru"  # lstm, gru, or transformer: a small encoder
+    cell: Cell = "lstm"  # lstm, gru, or transformer: a small encoder
     hidden_size: int = 64  # units of each direction
     layers: int = 1  # recurrent layers
     bidirectional: bool = True  # a second direction reads the window backwards
     readout: Readout = "ends"  # state at the last step (as published), or at each direction's end
-    dropout: float = 0.4  # share of the head's inputs dropped in training
+    dropout: float = 0.4  # fraction of the head's inputs dropped in training
     relative: bool = True  # inputs as differences from the window's last values, and those values
     target: Target = "change"  # forecast the change from the last value, or the value itself
 
     # Forecast
-    window: int = 24  # hours that the model sees
-    horizon: int = 1  # hours from the window's last hour to the one forecast
-    calendar: bool = True  # inputs: hour of day, day of week and weekend of the hour forecast
-    mask: bool = False  # inputs: which values were observed and which filled
+    window: int = 24  # rows that the model sees; an hour each for the air
+    horizon: int = 1  # rows from the window's last one to the one forecast
+    calendar: bool = True  # inputs: hour of day, day of week and weekend of the row forecast
+    quantiles: str = ""  # such as 0.05,0.5,0.95: intervals, corrected on rows kept for that
     baselines: bool = True  # fit and score the baselines too, about half a minute
+
+    # Data
+    csv: Path | None = None  # any regular table of numbers, packed or not; - = standard input
+    time_column: str = ""  # its column of times, or several with commas; none = rows are numbered
+    targets: str = ""  # columns to forecast, with commas; the others are inputs; default all
+    resample: str = ""  # average over 5min, 1h, ... first; none = rows as they stand
+    dates: times.Dates = "auto"  # which number of 01/02/2007 is the day
+    missing: str = "auto"  # numbers that stand for a missing value, with commas; or none
 
     def check(self) -> None:
         super().check()
-        self.check_at_least(1, "hidden_size", "layers", "window", "horizon")
-        require(0 <= self.dropout < 1, f"--dropout must lie in 0 <= p < 1, not {self.dropout}")
+        at_least(
+            1, epochs=self.epochs, batch_size=self.batch_size, hidden_size=self.hidden_size,
+            layers=self.layers, window=self.window, horizon=self.horizon, members=self.members,
+        )  # fmt: skip
+        above(0, lr=self.lr)
+        fraction(dropout=self.dropout)
         require(
             self.cell != "transformer" or self.hidden_size % 4 == 0,
             f"--hidden-size {self.hidden_size}: a Transformer needs a multiple of its 4 heads",
         )
+        intervals.parse_levels(self.quantiles)
+
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """The quantiles as numbers."""
+        return intervals.parse_levels(self.quantiles)
 
 
-def make_step(loss: str) -> training.Step:
+def step(
+    model: nn.Module,
+    batch: tuple[Tensor, Tensor, Tensor],
+    error_of: Callable[[Tensor, Tensor], Tensor],
+) -> tuple[Tensor, Tensor, dict]:
     """Mean error of the observed targets of a batch; missing ones count nothing."""
-    error_of = {
-        "l1": F.l1_loss,
-        "mse": F.mse_loss,
-        "huber": functools.partial(F.smooth_l1_loss, beta=HUBER),
-    }[loss]
+    windows, targets, observed = batch  # (b, window, inputs), (b, targets), (b, targets)
+    errors = error_of(model(windows), targets) * observed  # (b, targets)
+    count = observed.sum()
+    return errors.sum() / count.clamp(min=1), count, {}
 
-    def step(model: nn.Module, batch: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, dict]:
-        windows, targets, observed = batch  # (b, window, inputs), (b, features), (b, features)
-        errors = error_of(model(windows), targets, reduction="none") * observed
-        count = observed.sum()
-        return errors.sum() / count.clamp(min=1), count, {}
 
-    return step
+def make_loss(config: Config) -> Callable[[Tensor, Tensor], Tensor]:
+    """(forecast, targets) -> the error of each target."""
+    if config.levels:
+        return functools.partial(intervals.pinball, levels=config.levels)
+    huber = functools.partial(F.smooth_l1_loss, beta=HUBER)
+    losses = {"l1": F.l1_loss, "mse": F.mse_loss, "huber": huber}
+    return functools.partial(losses[config.loss], reduction="none")
+
+
+@dataclass
+class Trained:
+    """Models whose forecasts are averaged, and what their inputs and outputs were scaled with."""
+
+    models: list[Forecaster]
+    scaler: data.Scaler
+    config: Config
+
+    def prepare(self, series: Series) -> data.Hours:
+        """The series as the models' inputs and targets."""
+        place, config = next(self.models[0].parameters()).device, self.config
+        return data.prepare(
+            series, self.models[0].outputs, self.scaler, config.window, config.horizon,
+            use_calendar=config.calendar, device=place,
+        )  # fmt: skip
+
+    def forecast(self, series: Series, first: int, last: int, precision: str) -> np.ndarray:
+        """Forecasts from every window wholly in rows `first` to `last`.
+
+        (count, targets), or (count, targets, quantiles), in the targets' units; they belong to the
+        rows `last - count` to `last`.
+        """
+        windows = self.prepare(series).windows(first, last)[0]
+        loader = Loader(in_order(len(windows), SCORING_BATCH), lambda indices: windows[indices])
+        forecasts = [
+            training.predict(model, loader, lambda model, batch: model(batch), precision)
+            for model in self.models
+        ]
+        return self.scaler.inverse(torch.stack(forecasts).double().mean(0).numpy())
+
+
+def build(config: Config, features: int, targets: int, has_times: bool) -> Forecaster:
+    """The untrained model for a series of so many columns."""
+    inputs = features + data.CALENDAR * (config.calendar and has_times)
+    return Forecaster(
+        inputs, features, targets, cell=config.cell, hidden_size=config.hidden_size,
+        layers=config.layers, bidirectional=config.bidirectional, readout=config.readout,
+        dropout=config.dropout, relative=config.relative, target=config.target,
+        quantiles=len(config.levels) or 1,
+    )  # fmt: skip
+
+
+def train(
+    series: Series, targets: int, known: int, last: int, config: Config, run: Run, name: str = ""
+) -> tuple[Trained, training.History]:
+    """Learn, the scaler too, from the rows before `known`; validate on the rest before `last`.
+
+    Returns the history of the first member.
+    """
+    trained = Trained([], data.Scaler.of(series.values[:known]), config)
+    histories = []
+    for member in range(config.members):
+        title = name if config.members == 1 else f"{name} member {member + 1}".strip()
+        seed = config.seed + 1000 * member
+        device.seed_everything(seed)
+        model = build(config, len(series.columns), targets, series.spacing is not None)
+        trained.models.append(model.to(run.device))
+        hours = trained.prepare(series)
+        train_loader = hours.loader(0, known, config.batch_size, shuffle=True, seed=seed)
+        val_loader = hours.loader(known, last, SCORING_BATCH) if last > known else None
+        optimizer = {
+            "adam": torch.optim.Adam,
+            "rmsprop": torch.optim.RMSprop,
+            "sgd": functools.partial(torch.optim.SGD, momentum=0.9),
+        }[config.optimizer](model.parameters(), lr=config.lr)
+        part = run.part(title) if title else run
+        if val_loader and member == 0:
+            run.describe_model(model, (hours.inputs[None, : config.window],))
+        loss = functools.partial(step, error_of=make_loss(config))
+        histories.append(
+            training.fit(
+                model, optimizer, loss, train_loader, val_loader, part,
+                epochs=config.epochs, schedule=config.schedule,
+            )
+        )  # fmt: skip
+    return trained, histories[0]
+
+
+def read(config: Config) -> tuple[Source, Series, int, data.Parts]:
+    """The data: where it is from, its series, how many of its columns are targets, the split."""
+    source, series = data.read(
+        config.csv, config.data, config.data_dir, time_column=config.time_column,
+        resample=config.resample, dates=config.dates, missing=config.missing,
+    )  # fmt: skip
+    parts = data.split(len(series.values), calibrate=bool(config.levels))
+    series, targets = data.choose(series, parts.train, config.targets)
+    return source, series, targets, parts
 
 
 def main(config: Config) -> dict[str, Any]:
     """Validate, refit, forecast the test part, and compare with the baselines."""
     run = runs.start("lstm_airquality", config)
-    source = obtain(data.DATASET, config.data, config.data_dir)
-    series = data.load(source.folder / data.FILE)
-    parts = data.split(len(series.values))
-    lost = config.window + config.horizon - 1
-    counts = {
-        "training windows": max(0, parts.train - lost),
-        "validation windows": max(0, parts.known - parts.train - lost),
-        "test windows": max(0, parts.rows - parts.known - lost),
-        "missing values": int(np.isnan(series.values).sum()),
-    }
-    run.describe_data(source, counts)
-    for note in series.notes:
-        run.print(f"          {note}")
+    source, series, targets, parts = read(config)
+    before = config.window + config.horizon - 1  # rows of a part before its first forecast
+    counts = {f"{n} windows": max(0, b - a - before) for n, (a, b) in parts.spans.items()}
+    counts["missing values"] = int(np.isnan(series.values).sum())
+    run.begin(source, counts, series.notes)
+    names, truth = series.columns[:targets], series.values[:, :targets]
+    std = data.Scaler.of(truth[: parts.known]).std
 
-    trained, history = fit(series, parts.train, parts.known, config, run)
-    std = data.fit_scaler(series.values[: parts.known]).std
-    validation, _ = judge(
-        trained.forecast(series, parts.train, parts.known), series, parts.known, std
-    )
-    curves = {"first fit": history.rows}
-    if config.refit and not run.stop.signal:
-        trained, refitted = fit(series, parts.known, parts.known, config, run.part("refit"))
-        curves["refit"] = refitted.rows
-    forecasts = {OWN: trained.forecast(series, parts.known, parts.rows)}
+    trained, history = train(series, targets, parts.train, parts.fitted, config, run)
+    histories = {"first fit": history.rows}
+    validated = trained.forecast(series, parts.train, parts.fitted, run.precision)
+    seen = truth[parts.train + before : parts.fitted]
+    val_r2 = evaluation.score(intervals.middle(validated), seen, std, names)[0]["r2"]
+    if config.refit:
+        trained, refit = train(series, targets, parts.fitted, parts.fitted, config, run, "refit")
+        histories["refit"] = refit.rows
+
+    run.phase("evaluation")
+    first = parts.fitted if config.levels else parts.known
+    forecasts = {OWN: trained.forecast(series, first, parts.rows, run.precision)}
     if config.baselines:
-        forecasts |= baselines.forecasts(series, parts, config.window, config.horizon)
-    found = {name: judge(each, series, parts.rows, std) for name, each in forecasts.items()}
-    test, by_feature = found[OWN]
-    run.print("\n" + feature_table(by_feature))
-    if run.is_main:
-        trained.save(run.folder / FILE)
-        figures.draw(run, series, parts, forecasts, {n: rows for n, (_, rows) in found.items()})
-        run.save_plot(plots.curves(curves), "curves.png")
+        run.phase("baselines")
+        span = (series, targets, parts, config.window, config.horizon)
+        forecasts |= baselines.cached_forecasts(*span, config.levels, cache_folder(config.data_dir))
+        run.phase("evaluation")
+
+    tested = truth[parts.known + before :]
+    points, metrics, by_feature, by_interval, corrections = {}, {}, {}, {}, {}
+    for name, forecast in forecasts.items():
+        points[name], covered = intervals.middle(forecast), {}
+        if forecast.ndim == 3:  # quantiles, from the calibration part on
+            wide, corrections[name] = intervals.calibrate(
+                forecast, truth, parts, before, config.levels
+            )
+            points[name] = intervals.middle(wide)
+            covered, by_interval[name] = intervals.measure(wide, tested, config.levels, std, names)
+        scores, by_feature[name] = evaluation.score(points[name], tested, std, names)
+        metrics[name] = scores | covered
+    run.save_model(
+        trained.models, features=list(series.columns), targets=targets, step=series.step,
+        has_times=series.spacing is not None, mean=torch.from_numpy(trained.scaler.mean),
+        std=torch.from_numpy(trained.scaler.std), **corrections.get(OWN, {}),
+    )  # fmt: skip
+    run.print("\n" + evaluation.feature_table(by_feature[OWN]))
+    if by_interval:
+        run.print("\n" + intervals.interval_table(by_interval))
+
+    def draw() -> None:
+        figures.draw(run, series, parts.known, points, by_feature)
+        run.save_plot(plots.curves(histories), "curves.png")
+
+    own = {"val_r2": val_r2, **metrics.pop(OWN), "best_epoch": history.best.get("epoch", 0)}
     return run.finish(
-        {"val_r2": validation["r2"], **test, "best_epoch": history.best.get("epoch", 0)},
-        {name: scores for name, (scores, _) in found.items() if name != OWN},
-        PUBLISHED if config.horizon == 1 else {},
-        {"by_feature": {name: rows for name, (_, rows) in found.items()}},
+        own,
+        metrics,
+        PUBLISHED if config.horizon == 1 and config.csv is None else {},
+        predictions={n: evaluation.row_scores(each, tested, std) for n, each in points.items()},
+        extra={"by_feature": by_feature, "intervals": by_interval},
+        plots=draw,
     )
-
-
-def fit(series: Series, known: int, last: int, config: Config, run: Run) -> tuple[Trained, History]:
-    """Learn, the scaler too, from the rows before `known`; validate on the rest before `last`."""
-    device.seed_everything(config.seed)
-    settings = config.chosen((*MODEL, *INPUT))
-    model = make_model(settings).to(run.device)
-    trained = Trained(model, data.fit_scaler(series.values[:known]), settings)
-    hours, span = trained.prepare(series), (config.window, config.horizon)
-    train_loader = hours.loader(0, known, *span, config.batch_size, shuffle=True, seed=config.seed)
-    val_loader = hours.loader(known, last, *span, SCORING_BATCH) if last > known else None
-    if val_loader:
-        run.describe_model(model, (hours.inputs[None, : config.window],))
-    optimizer = torch.optim.Adam(
-        training.parameter_groups(model, config.weight_decay), lr=config.lr
-    )
-    step = make_step(config.loss)
-    return trained, training.fit(model, train_loader, val_loader, step, optimizer, config, run)
-
-
-def judge(
-    forecast: np.ndarray, series: Series, last: int, std: np.ndarray
-) -> tuple[dict[str, float], dict[str, dict[str, Any]]]:
-    """Score forecasts of the hours that end before row `last`."""
-    return score(forecast, series.values[last - len(forecast) : last], std)
 
 
 if __name__ == "__main__":

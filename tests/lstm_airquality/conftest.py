@@ -3,14 +3,13 @@
 import pytest
 
 from lstm_airquality import data
-from lstm_airquality.sample import FILE, make_sample
 
 
 @pytest.fixture(scope="module")
 def sample_file(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sample")
-    make_sample(folder)
-    return folder / FILE
+    data.make_sample(folder)
+    return folder / data.FILE
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,8 @@ PARAMETERS = [
     ({"cell": "gru", "bidirectional": False}, 13, 16_013),
     ({"cell": "gru"}, 13, 32_013),
     ({"cell": "transformer"}, 13, 35_341),
-    ({"cell": "gru"}, 20, 34_701),
     ({"cell": "gru", "relative": True}, 20, 39_693),
+    ({"cell": "lstm", "relative": True}, 20, 52_365),
 ]
 FORMS = [
     {"cell": cell, "readout": readout, "relative": relative, "target": target}
@@ -97,6 +97,12 @@ def test_relative_change_form_against_its_definition():
     torch.testing.assert_close(model(given), plain(inputs) + last[:, 0])
 
 
+def test_some_of_the_columns_alone_are_forecast():
+    model = Forecaster(20, 13, 2, target="change").eval()
+    given = windows(inputs=20)
+    assert torch.equal(model(given), given[:, -1, :2])
+
+
 def test_untrained_change_form_is_persistence():
     given = windows(inputs=20)
     for form in FORMS:
@@ -132,8 +138,8 @@ def test_gradient_reaches_every_parameter(form, unreached):
 def test_one_batch_overfits(cell, learn):
     torch.manual_seed(0)
     model = Forecaster(13, cell=cell, dropout=0.0, hidden_size=32)
-    given, wanted = windows(8), windows(8, length=1, seed=1)[:, 0]
-    losses = learn(model, lambda: (model(given) - wanted).square().mean(), 1e-2, 300)
+    given, truth = windows(8), windows(8, length=1, seed=1)[:, 0]
+    losses = learn(model, lambda: (model(given) - truth).square().mean(), 2e-2, 120)
     assert losses[-1] < 0.01
 
 

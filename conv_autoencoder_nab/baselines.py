@@ -1,58 +1,48 @@
 """What the autoencoder is measured against: classical detectors on the same rows.
 
-They see the values scaled by the profile, whatever the network sees, in windows half as long as
-its own: of the two lengths this is the better one for them on the NYC taxi series.
+They see the values scaled by the profile, whatever the network sees, in windows of 48 rows: of the
+lengths 48 and 96 the better one for them on the NYC taxi series.
 """
-
-from common.series import windows as windows_of
 
 import numpy as np
 import torch
 
-from conv_autoencoder_nab.data import Parts, fit_scaler
-from conv_autoencoder_nab.detector import VARIANTS, at_rows
+from common.series import windows as windows_of
+from conv_autoencoder_nab.data import Labelled, Parts, fit_scaler, seasonal_slots
+from conv_autoencoder_nab.detector import VARIANTS, Variant, at_rows
 
+WINDOW = 48
 COMPONENTS = 10
+Scores = dict[str, tuple[Variant, np.ndarray]]
 
 
-def scores(
-    values: np.ndarray,
-    slots: np.ndarray,
-    parts: Parts,
-    *,
-    window: int,
-    recent: int,
-    season: int,
-    seed: int,
-) -> dict[str, dict[str, np.ndarray]]:
-    """Scores of each baseline, (rows,), by variant; fitted on training rows alone.
+def scores(labelled: Labelled, parts: Parts, recent: int, season: int, seed: int) -> Scores:
+    """Variant and scores, (rows,), of each baseline; fitted on training rows alone.
 
     The first two are of single rows: their one score stands as causal.
     """
-    rows, window = len(values), max(window // 2, 1)
-    recent = min(recent, window)
-    scaler = fit_scaler("profile", values[: parts.train], slots[: parts.train], season)
+    values, slots = labelled.values, seasonal_slots(labelled.series, season)
+    rows, train = len(values), parts.train
+    scaler = fit_scaler("profile", values[:train], slots[:train], season)
     naive = np.full(rows, np.nan)
     naive[season:] = np.abs(values[season:] - values[:-season])
     scaled = np.nan_to_num(scaler.transform(values, slots))
-    windows = windows_of(torch.from_numpy(scaled), window).numpy()
-    train_windows = windows[: max(parts.train - window + 1, 1)]
+    windows = windows_of(torch.from_numpy(scaled), WINDOW).numpy()
+    train_windows = windows[: max(train - WINDOW + 1, 1)]
     isolation = isolation_scores(windows, train_windows, seed)
     return {
-        "median profile": {"causal": np.abs(values - scaler.centre[slots])},
-        "seasonal naive": {"causal": naive},
-        "scaled deviation": by_window(np.abs(windows), rows, recent),
-        "PCA": by_window(pca_errors(windows, train_windows), rows, recent),
-        "isolation forest": {v: at_rows(isolation, rows, window, v) for v in VARIANTS},
+        "median profile": ("causal", np.abs(values - scaler.centre[slots])),
+        "seasonal naive": ("causal", naive),
+        **by_window("scaled deviation", np.abs(windows), rows, recent),
+        **by_window("PCA", pca_errors(windows, train_windows), rows, recent),
+        **{f"isolation forest, {v}": (v, at_rows(isolation, rows, WINDOW, v)) for v in VARIANTS},
     }
 
 
-def by_window(errors: np.ndarray, rows: int, recent: int) -> dict[str, np.ndarray]:
+def by_window(name: str, errors: np.ndarray, rows: int, recent: int) -> Scores:
     """The autoencoder's own two scores from errors of any kind, (windows, window)."""
-    return {
-        "causal": at_rows(errors[:, -recent:].mean(axis=1), rows, errors.shape[1], "causal"),
-        "centred": at_rows(errors.mean(axis=1), rows, errors.shape[1], "centred"),
-    }
+    means = {"causal": errors[:, -recent:].mean(axis=1), "centred": errors.mean(axis=1)}
+    return {f"{name}, {v}": (v, at_rows(means[v], rows, WINDOW, v)) for v in VARIANTS}
 
 
 def pca_errors(windows: np.ndarray, train_windows: np.ndarray) -> np.ndarray:

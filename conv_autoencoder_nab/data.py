@@ -11,18 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from common.downloads import DataSet, RemoteFile
-from common.errors import UserError
-from common.series import Series, read_series
-
 import numpy as np
+
+from common.downloads import DataSet, RemoteFile
+from common.series import Series, read_series
+from common.settings import UserError, warn
 
 SERIES_FILE, WINDOWS_FILE = "nyc_taxi.csv", "combined_windows.json"
 LABEL_KEY = "realKnownCause/nyc_taxi.csv"
-TRAIN_SHARE = 0.9  # of the normal rows; the rest validates
+TRAIN_FRACTION = 0.9  # of the normal rows; the rest validates
 SEASONS_MIN = 3  # a median of fewer values is no profile
 SEASONS_WISHED = 6  # of fewer values, other rows deviate half as much again as those it is of
 FLOOR = 0.2  # of the typical deviation: added, so that quiet hours do not explode
+TINY = 0.01  # of the size of the values: the typical deviation of rows that never deviate
 
 Scaling = Literal["profile", "zscore", "minmax"]
 
@@ -54,19 +55,15 @@ class Scaler:
     centre: np.ndarray
     scale: np.ndarray
 
-    def centre_of(self, slots: np.ndarray) -> np.ndarray:
-        return self.centre[slots % len(self.centre)]
-
-    def scale_of(self, slots: np.ndarray) -> np.ndarray:
-        return self.scale[slots % len(self.scale)]
-
     def transform(self, values: np.ndarray, slots: np.ndarray) -> np.ndarray:
         """Deviations from the centre in units of the scale, (rows,); NaN stays NaN."""
-        return (values - self.centre_of(slots)) / self.scale_of(slots)
+        slots = slots % len(self.centre)
+        return (values - self.centre[slots]) / self.scale[slots]
 
     def inverse(self, scaled: np.ndarray, slots: np.ndarray) -> np.ndarray:
         """Back to the units of the series."""
-        return scaled * self.scale_of(slots) + self.centre_of(slots)
+        slots = slots % len(self.centre)
+        return scaled * self.scale[slots] + self.centre[slots]
 
 
 def load(folder: Path) -> Labelled:
@@ -75,48 +72,77 @@ def load(folder: Path) -> Labelled:
     Raises:
         UserError: a file is absent, damaged, or the two do not belong together.
     """
-    series = read_series(folder / SERIES_FILE, "timestamp", ["value"])
+    series = read_series(folder / SERIES_FILE, time_column="timestamp", columns=["value"])
     path = folder / WINDOWS_FILE
+    windows = locate(read_labels(path).get(LABEL_KEY, []), series, path)
+    if not windows:
+        raise UserError(f"{path} labels no window of {LABEL_KEY}: get it again")
+    return Labelled(series, windows)
+
+
+def read_labels(path: Path) -> dict[str, list[list[str]]]:
+    """First and last time of the windows of each series, by the name of its file.
+
+    Raises:
+        UserError: no such file, or damaged.
+    """
     try:
-        limits = json.loads(path.read_text(encoding="utf-8"))[LABEL_KEY]
-    except FileNotFoundError as error:
-        raise UserError(f"{path} does not exist: it holds the labelled windows") from error
-    except (ValueError, KeyError, TypeError) as error:
+        return {**json.loads(path.read_text(encoding="utf-8"))}
+    except (OSError, ValueError, TypeError) as error:
         raise UserError(
-            f"{path} holds no windows of {LABEL_KEY} ({type(error).__name__}): get it again"
+            f"{path} holds no labelled windows ({type(error).__name__}): get it again"
         ) from error
+
+
+def locate(limits: list[list[str]], series: Series, path: Path) -> list[tuple[int, int]]:
+    """First and last row (inclusive) of each window of `path`, given by first and last time.
+
+    Raises:
+        UserError: a window outside the series.
+    """
     windows = []
     for begin, end in limits:
-        rows = np.flatnonzero(
-            (series.times >= np.datetime64(begin)) & (series.times <= np.datetime64(end))
-        )
-        if not len(rows):
-            raise UserError(f"the window {begin} to {end} of {path} lies outside the series")
+        inside = (series.times >= np.datetime64(begin)) & (series.times <= np.datetime64(end))
+        if not inside.any():
+            raise UserError(
+                f"the window {begin} to {end} of {path} lies outside the series: get both again"
+            )
+        rows = np.flatnonzero(inside)
         windows.append((int(rows[0]), int(rows[-1])))
-    if not windows:
-        raise UserError(f"{path} labels no window of {LABEL_KEY}")
-    return Labelled(series, windows)
+    return windows
 
 
 def split(normal: int) -> Parts:
     """Training and validation rows of the first `normal` rows."""
-    return Parts(train=int(TRAIN_SHARE * normal), normal=normal)
+    return Parts(train=int(TRAIN_FRACTION * normal), normal=normal)
 
 
 def seasonal_slots(series: Series, season: int) -> np.ndarray:
     """Place of each row in the season, (rows,): slot 0 begins a week at Monday 0:00."""
+    if series.spacing is None:
+        return np.arange(len(series.values)) % season
     monday = np.datetime64("2000-01-03", "ns")
     since = series.times.to_numpy().astype("datetime64[ns]") - monday
     return (since // series.spacing.to_timedelta64()).astype(np.int64) % season
 
 
 def choose_season(series: Series, train: int) -> int:
-    """The rows of a week, else of a day, else 1: what `train` rows hold often enough."""
-    for hours in (7 * 24, 24):
-        season = round(hours * 3600 / series.spacing.total_seconds())
-        if 1 < season <= train // SEASONS_WISHED:
-            return season
-    return 1
+    """The rows of a week or of a day, where a profile of it predicts rows best; else 1.
+
+    Judged on the last quarter of the training rows by profiles of the rows before; a season counts
+    that occurs in those often enough.
+    """
+    known = train * 3 // 4
+    values = series.values[:train, 0]
+    if series.spacing is None or np.isnan(values[:known]).all() or np.isnan(values[known:]).all():
+        return 1
+    errors = {}
+    for season in sorted({1, series.rows_in(24), series.rows_in(7 * 24)}):
+        if season <= max(known // SEASONS_WISHED, 1):
+            slots = seasonal_slots(series, season)[:train]
+            profile = slot_medians(values[:known], slots[:known], season)
+            errors[season] = np.nanmean(np.abs(values - profile[slots])[known:])
+    return min(errors, key=errors.__getitem__)
 
 
 def fit_scaler(kind: Scaling, values: np.ndarray, slots: np.ndarray, season: int) -> Scaler:
@@ -127,43 +153,43 @@ def fit_scaler(kind: Scaling, values: np.ndarray, slots: np.ndarray, season: int
     value and range.
 
     Raises:
-        UserError: constant or missing values, or too few rows for a profile.
+        UserError: all values are missing, or there are too few rows for a profile.
     """
     observed = values[~np.isnan(values)]
-    if not len(observed) or observed.min() == observed.max():
-        what = f"constant (always {observed[0]:g})" if len(observed) else "missing throughout"
+    if not len(observed):
         raise UserError(
-            f"the {len(values)} training rows are {what}: there is nothing to learn from them"
+            f"the {len(values)} rows to learn from have no value: give a series that begins with "
+            "observed values"
         )
+    tiny = TINY * max(np.ptp(observed), np.abs(observed).max(), 1e-12)
     if kind == "zscore":
-        return Scaler(np.array([observed.mean()]), np.array([observed.std()]))
+        return Scaler(np.array([observed.mean()]), np.array([max(observed.std(), tiny)]))
     if kind == "minmax":
-        return Scaler(np.array([observed.min()]), np.array([np.ptp(observed)]))
+        return Scaler(np.array([observed.min()]), np.array([max(np.ptp(observed), tiny)]))
     if len(values) < SEASONS_MIN * season:
         raise UserError(
             f"a season of {season} rows needs at least {SEASONS_MIN * season} training rows, and "
             f"there are {len(values)}: lower --season (1 = none), or give a longer series"
         )
-    centre = slot_medians(values, slots, season, np.median(observed))
+    centre = slot_medians(values, slots, season)
     deviations = np.abs(values - centre[slots])
-    spread = 1.4826 * slot_medians(deviations, slots, season, np.nanmedian(deviations))
+    spread = 1.4826 * slot_medians(deviations, slots, season)
     typical = np.median(spread) or np.nanstd(values - centre[slots])
-    if typical == 0:
-        raise UserError(
-            f"the training rows repeat exactly every {season} rows: any change at all is an "
-            "anomaly; compare with the row one season ago instead"
+    if typical <= TINY * tiny:
+        warn(
+            f"the {len(values)} training rows are constant or repeat exactly: any other value is "
+            "strange to what learns from them"
         )
+        typical = tiny
     return Scaler(centre, spread + FLOOR * typical)
 
 
-def slot_medians(
-    values: np.ndarray, slots: np.ndarray, season: int, otherwise: float
-) -> np.ndarray:
-    """The median of the observed values of each slot, (season,); `otherwise` where none is."""
+def slot_medians(values: np.ndarray, slots: np.ndarray, season: int) -> np.ndarray:
+    """The median of each slot's observed values, (season,); that of all where it has none."""
     import pandas as pd
 
     medians = pd.Series(values).groupby(slots).median()
-    return medians.reindex(range(season)).fillna(otherwise).to_numpy()
+    return medians.reindex(range(season)).fillna(np.nanmedian(values)).to_numpy()
 
 
 def make_sample(folder: Path) -> None:

@@ -1,107 +1,60 @@
-"""An ensemble of autoencoders as a detector: training, scores for each row, saving and loading.
+"""Trained autoencoders as a detector: a score for each row of a series, and alarms.
 
 A window's error is the mean absolute difference between it and its restoration. Two scores come
 of it for each row of the series:
 
 - causal: the error of the last `recent` rows of the window that ends at the row. It needs nothing
   later, so that it can run on a stream.
-- centred: the error of the whole window around the row. It looks half a window ahead.
+- centred: the error of the `around` rows about the middle of the window around the row. It looks
+  half a window ahead.
 
 Each member's scores are divided by their median over the training rows, then averaged.
 """
 
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
-
-from common import checkpoints, training
-from common.batches import Loader, in_order, tensor_loader
-from common.device import seed_everything
-from common.errors import UserError
-from common.progress import History
-from common.runs import Run
-from common.series import Series
-from common.series import windows as windows_of
+from bisect import bisect
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from conv_autoencoder_nab.data import Parts, Scaler, fit_scaler, seasonal_slots
-from conv_autoencoder_nab.evaluation import threshold
+from common import checkpoints, training
+from common.batches import Loader, in_order
+from common.series import windows as windows_of
+from common.settings import UserError
+from common.trained import Trained
+from conv_autoencoder_nab.data import Scaler
 from conv_autoencoder_nab.model import ConvAutoencoder, absolute_errors
-
-if TYPE_CHECKING:
-    from conv_autoencoder_nab.train import Config
 
 Variant = Literal["causal", "centred"]
 VARIANTS: tuple[Variant, ...] = ("causal", "centred")
+Scores = dict[Variant, np.ndarray]  # (rows,) each; NaN = no score
+Rule = Literal["events", "quantile", "pot"]
+TAIL = 0.02  # fraction of the training scores that a tail is fitted to
 SCORING_BATCH = 1024
-# What scoring a new series depends on; all that a saved detector needs to know.
-SAVED = ("window", "channels", "kernel", "stride", "scaling", "season", "recent", "gap")
-
-
-def make_model(config: "Config") -> ConvAutoencoder:
-    return ConvAutoencoder(config.channels, config.kernel, config.stride, config.dropout)
-
-
-def step(model: nn.Module, batch: tuple[Tensor]) -> tuple[Tensor, int, dict[str, Tensor]]:
-    """Mean squared error of the restored windows."""
-    (windows,) = batch
-    return F.mse_loss(model(windows), windows), len(windows), {}
-
-
-def fit_members(
-    scaled: np.ndarray, parts: Parts, config: "Config", run: Run
-) -> tuple[list[nn.Module], list[History]]:
-    """Train the members, alike but for their seeds, on windows of training rows alone.
-
-    Args:
-        scaled: (rows,), NaN where there is no value.
-    """
-    values = torch.from_numpy(np.nan_to_num(scaled)).float().to(run.device)
-    train = windows_of(values, config.window, 0, parts.train)
-    validation = windows_of(values, config.window, parts.train, parts.normal)
-    models, histories = [], []
-    for member in range(config.members):
-        seed = config.seed * 1000 + member
-        seed_everything(seed)
-        model = make_model(config).to(run.device)
-        histories.append(
-            training.fit(
-                model,
-                tensor_loader([train], config.batch_size, shuffle=True, seed=seed),
-                tensor_loader([validation], SCORING_BATCH),
-                step,
-                torch.optim.Adam(
-                    training.parameter_groups(model, config.weight_decay), lr=config.lr
-                ),
-                config,
-                run.part(f"member{member + 1}"),
-            )
-        )
-        models.append(model)
-    return models, histories
+ROUNDING = 1.001  # equal rows have scores that differ by rounding: not above a level between them
 
 
 def member_scores(
-    model: nn.Module, scaled: np.ndarray, window: int, recent: int
-) -> dict[Variant, np.ndarray]:
-    """One member's causal and centred scores, (rows,) each.
+    model: nn.Module, scaled: np.ndarray, window: int, recent: int, around: int
+) -> Scores:
+    """One member's scores of scaled values, (rows,).
 
-    Missing values are left out of the means; where most are missing, there is no score (NaN).
+    Missing values are left out of the means; where most are missing, there is no score.
     """
     place = next(model.parameters()).device
     values = torch.from_numpy(scaled).float().to(place)
     observed = windows_of(~torch.isnan(values), window)
     windows = windows_of(torch.nan_to_num(values), window)
     loader = Loader(in_order(len(windows), SCORING_BATCH), lambda i: (windows[i], observed[i]))
+    first = (window - around) // 2
+    averaged = (slice(window - recent, window), slice(first, first + around))  # as VARIANTS
 
     def forward(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
         errors, observed = absolute_errors(model, batch[0]), batch[1]  # (batch, window) each
-        ends = mean_of_observed(errors[:, -recent:], observed[:, -recent:])
-        return torch.stack([ends, mean_of_observed(errors, observed)], dim=1)  # (batch, 2)
+        means = [mean_of_observed(errors[:, r], observed[:, r]) for r in averaged]
+        return torch.stack(means, dim=1)  # (batch, 2)
 
     # The errors are small differences, finer than bfloat16.
     scores = training.predict(model, loader, forward, "float32").double().numpy()
@@ -131,59 +84,94 @@ def look_ahead(window: int, variant: Variant) -> int:
     return (window - 1) // 2 if variant == "centred" else 0
 
 
+def threshold(
+    normal: np.ndarray, rule: Rule, *, rate: float = 0.001, tolerated: int = 0, gap: int = 0
+) -> float:
+    """The score above which a row is an alarm, from the scores of normal rows alone.
+
+    events: the least at which the normal rows have at most `tolerated` events (alarms no more than
+    `gap` rows apart), so that about as many false ones are to be expected in as many rows more.
+    quantile: the fraction `rate` of the normal rows lies above it. pot: peaks over threshold, a
+    generalised Pareto distribution fitted to the highest scores, which reaches beyond them for
+    small rates (Siffer et al. 2017, section 3.2).
+
+    Raises:
+        UserError: no finite score among them.
+    """
+    scores = normal[np.isfinite(normal)]
+    if not len(scores):
+        raise UserError(
+            "no training row has a score: lower --window, or give more rows to learn from"
+        )
+    if rule == "events":
+        return least_level(normal, tolerated, gap)
+    if rule == "quantile" or np.ptp(scores) == 0:
+        return float(np.quantile(scores, 1 - rate))
+    from scipy.stats import genpareto
+
+    start = np.quantile(scores, 1 - TAIL)
+    excess = scores[scores > start] - start
+    shape, _, scale = genpareto.fit(excess, floc=0)
+    return float(start + genpareto.isf(rate * len(scores) / len(excess), shape, 0, scale))
+
+
+def least_level(scores: np.ndarray, tolerated: int, gap: int) -> float:
+    """The least level above which `scores`, (rows,), have no more events than are tolerated.
+
+    It sinks from the highest score past one row after another, until there are more: a row begins
+    an event, joins one, or joins two to one.
+    """
+    order = np.argsort(-np.nan_to_num(scores, nan=-np.inf), kind="stable")
+    above: list[int] = []  # rows above the level, in order
+    count = 0
+    for row in order[: np.isfinite(scores).sum()].tolist():
+        place = bisect(above, row)
+        left = row - above[place - 1] if place > 0 else gap + 1
+        right = above[place] - row if place < len(above) else gap + 1
+        is_within = left + right <= gap  # of an event
+        count += 1 - (left <= gap) - (right <= gap) + is_within
+        if count > tolerated:
+            break
+        above.insert(place, row)
+    return float(scores[row]) * ROUNDING
+
+
 @dataclass
 class Detector:
     """Trained members, and what turns their errors into scores and alarms."""
 
-    scaler: Scaler
-    spacing_seconds: float
-    settings: dict[str, Any]  # those named in SAVED
     models: list[nn.Module]
-    medians: dict[Variant, list[float]]  # of each member's scores over the training rows
-    thresholds: dict[Variant, float]
+    scaler: Scaler
+    step: int  # nanoseconds from row to row
+    season: int
+    window: int
+    recent: int
+    around: int
+    gap: int  # alarms at most so many rows apart are one event
+    medians: dict[str, list[float]] = field(default_factory=dict)  # see `calibrate`
+    thresholds: dict[str, float] = field(default_factory=dict)  # by variant
 
-    def save(self, path: Path) -> None:
-        """Write all of it to one file."""
-        state = {
-            "spacing_seconds": self.spacing_seconds,
-            "centre": torch.tensor(self.scaler.centre),
-            "scale": torch.tensor(self.scaler.scale),
-            "settings": self.settings,
-            "models": [model.state_dict() for model in self.models],
-            "medians": self.medians,
-            "thresholds": self.thresholds,
-        }
-        checkpoints.save(path, state)
+    def calibrate(self, values: np.ndarray, slots: np.ndarray, train: int) -> Scores:
+        """Learn each member's median over the first `train` rows; returns the scores of all."""
+        members = self.member_scores(values, slots)
+        for variant in VARIANTS:
+            known = slice(0, train - look_ahead(self.window, variant))
+            self.medians[variant] = [median_of(scores[variant][known]) for scores in members]
+        return self.average(members)
 
-    @classmethod
-    def load(cls, path: Path, device: torch.device) -> "Detector":
-        """Read what `save` wrote.
-
-        Raises:
-            UserError: no such file, damaged, or no detector.
-        """
-        state = checkpoints.load(path, device)
-        try:
-            scaler = Scaler(state["centre"].cpu().numpy(), state["scale"].cpu().numpy())
-            models = []
-            for weights in state["models"]:
-                config = state["settings"]
-                model = ConvAutoencoder(config["channels"], config["kernel"], config["stride"])
-                checkpoints.load_weights(model, weights, str(path))
-                models.append(model.to(device))
-            rest = [state[key] for key in ("medians", "thresholds")]
-            return cls(scaler, state["spacing_seconds"], state["settings"], models, *rest)
-        except (KeyError, TypeError) as error:
-            raise UserError(
-                f"{path} is no detector (it lacks {error}): give the detector.pt of a run"
-            ) from error
-
-    def scores(self, values: np.ndarray, slots: np.ndarray) -> dict[Variant, np.ndarray]:
+    def scores(self, values: np.ndarray, slots: np.ndarray) -> Scores:
         """Scores of a series in its own units, (rows,) for each variant; normal is about 1."""
+        return self.average(self.member_scores(values, slots))
+
+    def member_scores(self, values: np.ndarray, slots: np.ndarray) -> list[Scores]:
         scaled = self.scaler.transform(values, slots)
-        window, recent = self.settings["window"], self.settings["recent"]
-        members = [member_scores(model, scaled, window, recent) for model in self.models]
-        return combine(members, self.medians)
+        lengths = (self.window, self.recent, self.around)
+        return [member_scores(model, scaled, *lengths) for model in self.models]
+
+    def average(self, members: list[Scores]) -> Scores:
+        """The mean of the members' scores, each divided by its median."""
+        units = {v: zip(members, self.medians[v], strict=True) for v in VARIANTS}
+        return {v: np.mean([m[v] / unit for m, unit in units[v]], axis=0) for v in VARIANTS}
 
     def restore(self, values: np.ndarray, slots: np.ndarray) -> np.ndarray:
         """The members' mean restoration of one window, (window,), in the units of the series."""
@@ -194,62 +182,37 @@ class Detector:
             restored = torch.stack([model(window)[0] for model in self.models]).mean(0)
         return self.scaler.inverse(restored.double().cpu().numpy(), slots)
 
+    def preprocessing(self) -> dict[str, Any]:
+        """All but the networks, as `run.save_model` keeps it."""
+        rest = {name: value for name, value in vars(self).items() if name != "models"}
+        scaler = rest.pop("scaler")
+        rest["centre"], rest["scale"] = torch.tensor(scaler.centre), torch.tensor(scaler.scale)
+        return rest
 
-def fit_detector(
-    series: Series,
-    values: np.ndarray,
-    parts: Parts,
-    config: "Config",
-    run: Run,
-    calibration: int = 0,
-) -> tuple[Detector, dict[Variant, np.ndarray], list[History]]:
-    """Scale, train, and set medians and thresholds: all by training rows alone.
+    @classmethod
+    def of(cls, trained: Trained, device: torch.device) -> "Detector":
+        """The detector in a run's model.pt.
 
-    Args:
-        calibration: the thresholds are of the first so many rows instead.
-
-    Returns:
-        the detector, the scores of all rows of the series, and the members' histories.
-    """
-    slots = seasonal_slots(series, config.season)
-    rows = slice(0, parts.train)
-    scaler = fit_scaler(config.scaling, values[rows], slots[rows], config.season)
-    scaled = scaler.transform(values, slots)
-    models, histories = fit_members(scaled, parts, config, run)
-    members = [member_scores(model, scaled, config.window, config.recent) for model in models]
-    medians = {
-        variant: [
-            float(np.nanmedian(member[variant][known_rows(parts.train, config.window, variant)]))
-            for member in members
-        ]
-        for variant in VARIANTS
-    }
-    scores = combine(members, medians)
-    last = calibration or parts.train
-    thresholds = {
-        variant: threshold(
-            scores[variant][known_rows(last, config.window, variant)], config.rule, config.rate
-        )
-        for variant in VARIANTS
-    }
-    settings = config.chosen(SAVED)
-    seconds = series.spacing.total_seconds()
-    return Detector(scaler, seconds, settings, models, medians, thresholds), scores, histories
+        Raises:
+            UserError: it is of another version of this script.
+        """
+        try:
+            shape = {name: trained.settings[name] for name in ("channels", "kernel", "stride")}
+            models: list[nn.Module] = [ConvAutoencoder(**shape) for _ in trained.weights]
+            rest = dict(trained.preprocessing)
+            scaler = Scaler(rest.pop("centre").numpy(), rest.pop("scale").numpy())
+            detector = cls(models, scaler, **rest)
+        except (KeyError, TypeError) as error:
+            raise UserError(
+                f"{trained.folder} holds no detector of this version ({error}): train again"
+            ) from error
+        for model, weights in zip(models, trained.weights, strict=True):
+            checkpoints.load_weights(model, weights, str(trained.folder))
+            model.to(device)
+        return detector
 
 
-def combine(
-    members: list[dict[Variant, np.ndarray]], medians: dict[Variant, list[float]]
-) -> dict[Variant, np.ndarray]:
-    """The mean of the members' scores, each divided by its median over the training rows."""
-    return {
-        variant: np.mean(
-            [m[variant] / median for m, median in zip(members, medians[variant], strict=True)],
-            axis=0,
-        )
-        for variant in VARIANTS
-    }
-
-
-def known_rows(last: int, window: int, variant: Variant) -> slice:
-    """The rows whose scores depend on the first `last` rows alone."""
-    return slice(0, last - look_ahead(window, variant))
+def median_of(scores: np.ndarray) -> float:
+    """The median of the scores there are; never zero, for other scores are divided by it."""
+    known = scores[np.isfinite(scores)]
+    return max(float(np.median(known)), 1e-12) if len(known) else np.nan

@@ -26,7 +26,7 @@ class ConvAutoencoder(nn.Module):
         stride: int = 2,
         dropout: float = 0.0,
     ):
-        """channels: of the outer and of the inner layer. dropout: share of activations dropped."""
+        """channels: of the outer and of the inner layer. dropout: fraction set to 0 in training."""
         super().__init__()
         outer, inner = channels
         shape = {"kernel_size": kernel, "stride": stride, "padding": kernel // 2}

@@ -1,169 +1,287 @@
-"""Find what is unusual in your own series: a CSV file of time stamps and values.
+"""Find what is unusual in your own series: a table of times and values.
 
     python conv_autoencoder_nab/predict.py series.csv
-    python conv_autoencoder_nab/predict.py series.csv --train-share 0.3 --season 288
-    python conv_autoencoder_nab/predict.py later.csv --detector runs/.../detector.pt
+    zcat minutes.csv.gz | python conv_autoencoder_nab/predict.py - --resample 5min --json
+    python conv_autoencoder_nab/predict.py later.csv --run runs/conv_autoencoder_nab/...-predict
 
-No labels are needed. The first rows (`--train-share`) are taken as mostly normal and learned from;
-then every row gets a score, and those above the threshold are alarms. The threshold counts the last
-tenth of these rows too, which the profile and the network have not seen: a short series is learned
-by heart, and its own scores would promise too much. With `--detector` a detector that was trained
-before, on the same kind of series, is used as it is. Writes scores.csv and plots.
+No labels are needed. The first rows (`--train-fraction`) are taken as mostly normal and learned
+from; then every row gets a score, those above the threshold are alarms, and alarms that lie close
+together are an event. Window, season and gap follow the series unless they are set. No event
+of the rows learned from passes the threshold, or one in 20,000 rows of a long series: about as many
+false ones are to be expected later. It counts the last tenth of them too, which the profile and the
+network have not seen: a short series is overfitted, and its own scores would promise too much. With
+`--run` a detector that was trained before, on the same kind of series, is used as it is.
 """
 
+import json
 import sys
-from dataclasses import dataclass
+from contextlib import nullcontext, redirect_stdout
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common import checkpoints, runs
-from common.config import cli
-from common.downloads import Source
-from common.errors import UserError, require
+import numpy as np
+import torch
+import tyro
+from torch import Tensor, nn
+
+from common import checkpoints, runs, tables
+from common.downloads import Source, obtain
 from common.runs import Run
 from common.series import Series, read_series
-
-import numpy as np
-import tyro
-
+from common.series import windows as windows_of
+from common.settings import Settings, UserError, at_least, cli, require
+from common.times import Dates, duration
+from common.trained import Trained, find_trained
 from conv_autoencoder_nab import figures, train
-from conv_autoencoder_nab.data import choose_season, seasonal_slots, split
-from conv_autoencoder_nab.detector import Detector, Variant, fit_detector
-from conv_autoencoder_nab.evaluation import events
+from conv_autoencoder_nab.data import DATASET, choose_season, load, seasonal_slots, split
+from conv_autoencoder_nab.detector import Detector, Scores, Variant
+from conv_autoencoder_nab.scoring import events
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PROJECT = "conv_autoencoder_nab"
+PRINTED = 20  # events that are printed; the files hold all
+HOURS_OF_WINDOW = 96.0
+FEW_ROWS, MOST_ROWS = 16, 192  # of a window: fewer show nothing, more take long
+ROWS_PER_EVENT = 20_000  # of the rows learned from: one event in so many may be an alarm
+LEAST = 80  # rows to learn from; the last tenth of them holds a window
+EVENT = ("event", "strength", "peak", "value", "first", "last", "rows", "learned")
 
 
 @dataclass
 class Config(train.Config):
     """Settings of a prediction; those of training count where it trains."""
 
-    series: tyro.conf.Positional[str] = ""  # CSV file, comma-separated, with a header
-    time_column: str = "timestamp"  # name of the column of time stamps
-    value_column: str = "value"  # name of the column of values
+    # Input
+    file: tyro.conf.Positional[str] = ""  # table of times and values, packed or not; - = stdin
+    value_column: str = ""  # name of the column of values; empty = `value`, or the first of numbers
+    time_column: str = ""  # column of times, or several with commas; empty = found; none = no times
+    resample: str = ""  # average over 5min, 1h, ... first
+    dates: Dates = "auto"  # which number of 01/02/2007 is the day
+    missing: str = "auto"  # numbers that stand for a missing value, with commas; or none
+    train_fraction: float = 0.5  # of the rows, the first ones: to learn from
+
+    # Output
     score: Variant = "causal"  # causal = by past rows alone; centred = looks half a window ahead
-    detector: str = ""  # detector.pt of an earlier run; empty = train on the series itself
-    train_share: float = 0.5  # the first share of the rows, to learn from
-    season: int = 0  # rows of a season; 0 = a week or a day, if the rows suffice; 1 = none
+    output: str = ""  # CSV file with the score of each row; empty = scores.csv in the run's folder
+    json: bool = False  # print the events as JSON instead of a table
+    run: str = ""  # folder or name of a run whose detector is used; empty = train on the series
+
+    # Model
+    window: int = 0  # rows of a window; 0 = four days, at most 192 rows, as the length allows
+
+    # Detection
+    season: int = 0  # rows of a season; 0 = a week or a day, if it predicts the rows; 1 = none
+    recent: int = 0  # rows at the window's end that a causal score averages; 0 = an eighth of it
+    around: int = 0  # rows about its middle that a centred score averages; 0 = three quarters of it
+    tolerated: int = -1  # events that the rows learned from may have; -1 = one in 20,000 rows
+    gap: float = 0.0  # hours: alarms at most so far apart are one event; 0 = a day
 
     def check(self) -> None:
-        super().check()
-        require(bool(self.series), "name a CSV file: predict.py series.csv")
+        Settings.check(self)  # the rest of train.py's once all is chosen, see `suited`
+        require(bool(self.file), "name a table: predict.py series.csv, or - for standard input")
         require(
-            0 < self.train_share <= 1,
-            f"--train-share must lie in 0 < share <= 1, not {self.train_share}",
+            0 < self.train_fraction <= 1,
+            f"--train-fraction must lie in 0 < x <= 1, not {self.train_fraction}",
         )
         require(not self.resume, "a prediction is not resumed: start it again without --resume")
+        at_least(0, window=self.window, season=self.season, recent=self.recent, around=self.around)
 
 
 def main(config: Config) -> dict[str, Any]:
-    """Read the series, train or load a detector, write scores, alarms and plots."""
-    path = Path(config.series).expanduser()
-    series = read_series(path, config.time_column, [config.value_column])
-    values = series.values[:, 0]
-    parts = split(int(config.train_share * len(values)))
-    config.season = config.season or choose_season(series, parts.train)
-    run = runs.start("conv_autoencoder_nab/predict", config)
-    counts = {"rows": len(values), "missing values": int(np.isnan(values).sum())}
-    run.describe_data(Source(path.name, "real", path.resolve().parent), counts)
-    for note in (f"one row every {series.spacing}", *series.notes):
-        run.print(f"          {note}")
-    if config.detector:
-        detector = load_detector(Path(config.detector).expanduser(), series, run)
-        learned = 0
-        scores = detector.scores(values, seasonal_slots(series, detector.settings["season"]))
+    """Read the series, train or load a detector, write scores, events and plots."""
+    with redirect_stdout(sys.stderr) if config.json else nullcontext():
+        series = read(config)
+        values = series.values[:, 0]
+        known = 0 if config.run else int(config.train_fraction * len(values))
+        config = replace(config, name=config.name or "predict")
+        if not config.run:
+            config = suited(config, series, known)
+        run = runs.start(PROJECT, config, "predict.py")
+        source = Source(tables.title(config.file), "real", Path.cwd(), series.checksum[:16])
+        counts = {"rows": len(values), "missing values": int(np.isnan(values).sum())}
+        run.begin(source, counts, series.notes)
+        if config.run:
+            detector, scores, mark = loaded(series, config, run)
+        else:
+            run.print(f"          learns from the first {known:,} rows: {in_words(config, series)}")
+            parts, mark = split(known), ""
+            detector, scores, _ = train.fit_detector(series, parts, known, config, run)
+            run.save_model(detector.models, **detector.preprocessing())
+        own, level = scores[config.score], detector.thresholds[config.score]
+        alarms = (np.nan_to_num(own, nan=-np.inf) > level) & ~np.isnan(values)
+        table, numbers = strongest_first(series, own, alarms, level, detector.gap, known)
+        if run.is_main:
+            path = Path(config.output).expanduser() if config.output else run.folder / "scores.csv"
+            rows = series.stamps.assign(
+                value=values, score=own.round(4), alarm=alarms.astype(int), event=numbers
+            )
+            if not series.averaged:
+                rows = rows.iloc[np.unique(series.places)]  # what fills a gap is not the file's
+            checkpoints.write_text(path, rows.to_csv(index=False))
+            checkpoints.write_text(run.folder / "events.csv", table.to_csv(index=False))
+        metrics = {
+            "alarm_rows": int(alarms.sum()),
+            "events": len(table),
+            "events_in_learned_rows": int(table["learned"].sum()),
+            "threshold": level,
+        }
+
+        def draw() -> None:
+            times, unit = series.times.to_numpy(), series.columns[0]
+            found = {config.score: events(alarms, detector.gap)}
+            whole = figures.series_and_alarms(times, values, found, train=known, unit=unit)
+            run.save_plot(whole, "series.png")
+            scored, levels = {config.score: own}, {config.score: level}
+            below = figures.scores_and_thresholds(times, scored, levels, train=known)
+            run.save_plot(below, "scores.png")
+
+        results = run.finish(metrics, {}, {}, plots=draw)
+    if config.json:
+        found = json.loads(table.to_json(orient="records"))
+        print(json.dumps({"sample": bool(mark), "events": found}))
     else:
-        season = f"a season of {config.season} rows" if config.season > 1 else "no season"
-        run.print(f"          learns from the first {parts.normal:,} rows, with {season}")
-        learned = parts.normal
-        detector, scores, _ = fit_detector(series, values, parts, config, run, calibration=learned)
-    own, level = scores[config.score], detector.thresholds[config.score]
-    alarms = (np.nan_to_num(own) > level) & ~np.isnan(values)
-    found = events(alarms, detector.settings["gap"])
-    if run.is_main:
-        write_scores(run.folder / "scores.csv", series, own, alarms, found)
-        if not config.detector:
-            detector.save(run.folder / "detector.pt")
-        draw(run, series, own, level, found, learned, config)
-    print_events(run, series, own, found, learned)
-    metrics = {
-        "alarm_rows": int(alarms.sum()),
-        "events": len(found),
-        "events_in_learned_rows": sum(first < learned for first, _ in found),
-        "threshold": level,
-    }
-    return run.finish(metrics, {}, {})
+        show(table, mark, run)
+    return results
 
 
-def load_detector(path: Path, series: Series, run: Run) -> Detector:
-    """A saved detector, if it is of a series with this spacing.
+def read(config: Config) -> Series:
+    """The user's series: one column of values."""
+    series = read_series(
+        config.file,
+        time_column=config.time_column,
+        columns=[config.value_column] if config.value_column else (),
+        resample=config.resample,
+        dates=config.dates,
+        missing=config.missing,
+    )
+    name = "value" if "value" in series.columns else series.columns[0]
+    notes = list(series.notes)
+    if len(series.columns) > 1:
+        others = ", ".join(column for column in series.columns if column != name)
+        notes.append(f"values are in column {name}, not in {others} (--value-column chooses)")
+    values = series.column(name)
+    has_value = ~np.isnan(values)
+    if has_value.mean() < 0.5:  # then hardly a window would have enough of them
+        notes.append("most places are empty: the rows that there are count as neighbours")
+        places = np.maximum(np.cumsum(has_value) - 1, 0)[series.places]
+        instants = series.instants[has_value]
+        series = replace(series, instants=instants, places=places)
+        values = values[has_value]
+    return replace(series, values=values[:, None], columns=(name,), notes=tuple(notes))
+
+
+def suited(config: Config, series: Series, known: int) -> Config:
+    """The settings with those that are not set as spacing, season and length suggest.
 
     Raises:
-        UserError: no detector, or one of another spacing.
+        UserError: too few rows.
     """
-    detector = Detector.load(path, run.device)
-    seconds = series.spacing.total_seconds()
-    if detector.spacing_seconds != seconds:
+    if known < LEAST:
         raise UserError(
-            f"{path} was trained on rows {detector.spacing_seconds:g} s apart, and these are "
-            f"{seconds:g} s apart: leave out --detector to train on this series"
+            f"the series has {len(series.values)} rows, of which the first {known} are too few to "
+            f"learn from: {LEAST} are needed; give a longer series, or raise --train-fraction"
         )
-    return detector
+    parts = split(known)
+    wished = max(series.rows_in(HOURS_OF_WINDOW), FEW_ROWS)
+    window = config.window or min(wished, MOST_ROWS, parts.normal - parts.train)
+    recent = config.recent or max(1, window // 8)
+    around = config.around or max(1, window * 3 // 4)
+    hours = 1 if series.spacing is None else series.step / 3600e9  # from row to row
+    chosen = replace(
+        config,
+        window=window,
+        recent=recent,
+        around=around,
+        season=config.season or choose_season(series, parts.train),
+        tolerated=known // ROWS_PER_EVENT if config.tolerated < 0 else config.tolerated,
+        gap=config.gap or max(24.0, hours * (around if config.score == "centred" else recent)),
+    )
+    train.Config.check(chosen)
+    return chosen
 
 
-def write_scores(
-    path: Path,
-    series: Series,
-    scores: np.ndarray,
-    alarms: np.ndarray,
-    found: list[tuple[int, int]],
-) -> None:
-    """A row for each time stamp: value, score, whether it is an alarm, number of its event."""
+def in_words(config: Config, series: Series) -> str:
+    """The settings that follow the series: rows and how long they last."""
+    averaged = "around" if config.score == "centred" else "recent"
+    words = []
+    for name in ("window", averaged, "season"):
+        rows = getattr(config, name)
+        lasting = f" ({duration(rows * series.step)})" if series.spacing else ""
+        words.append(f"{name} {rows} rows{lasting}")
+    if config.season == 1:
+        words[-1] = "no season"
+    return ", ".join([*words, f"gap {config.gap:g} {'h' if series.spacing else 'rows'}"])
+
+
+def loaded(series: Series, config: Config, run: Run) -> tuple[Detector, Scores, str]:
+    """The detector of an earlier run, its scores, and the mark of lines if a sample taught it.
+
+    Raises:
+        UserError: it is of rows with another spacing.
+    """
+    trained = find_trained(PROJECT, "" if config.run == "latest" else config.run, config.out)
+    detector = Detector.of(trained, run.device)
+    if detector.step != series.step:
+        raise UserError(
+            f"{trained.folder} was trained on rows {duration(detector.step)} apart, and these are "
+            f"{duration(series.step)} apart: leave out --run to train on this series"
+        )
+    scores = detector.scores(series.values[:, 0], seasonal_slots(series, detector.season))
+    return detector, scores, "SAMPLE  " if trained.sample else ""
+
+
+def strongest_first(
+    series: Series, scores: np.ndarray, alarms: np.ndarray, level: float, gap: int, known: int
+) -> tuple["pd.DataFrame", np.ndarray]:
+    """A table of the events, and the number of the event that each row is in, (rows,), else 0.
+
+    Number 1 is the strongest. Strength is the highest score over the threshold, peak the row that
+    has it; `learned` says that an event began in the rows learned from.
+    """
     import pandas as pd
 
-    event = np.zeros(len(scores), dtype=int)
-    for number, (first, last) in enumerate(found, start=1):
-        event[first : last + 1] = number
-    table = pd.DataFrame(
-        {
-            "timestamp": series.times,
-            "value": series.values[:, 0],
-            "score": scores.round(4),
-            "alarm": alarms.astype(int),
-            "event": event,
-        }
-    )
-    checkpoints.write_text(path, table.to_csv(index=False))
+    stamps = series.stamps.astype(str).agg(" ".join, axis=1).to_numpy()
+    found = [
+        (first + int(np.nanargmax(scores[first : last + 1])), first, last)
+        for first, last in events(alarms, gap)
+    ]
+    numbers = np.zeros(len(scores), dtype=int)
+    rows = []
+    for number, (peak, first, last) in enumerate(sorted(found, key=lambda e: -scores[e[0]]), 1):
+        numbers[first : last + 1] = number
+        strength, value = round(float(scores[peak] / level), 2), series.values[peak, 0]
+        shown = (stamps[peak], value, stamps[first], stamps[last])
+        rows.append((number, strength, *shown, last - first + 1, first < known))
+    return pd.DataFrame(rows, columns=EVENT), numbers
 
 
-def draw(
-    run: Run,
-    series: Series,
-    scores: np.ndarray,
-    level: float,
-    found: list[tuple[int, int]],
-    learned: int,
-    config: Config,
-) -> None:
-    times = series.times.to_numpy()
-    named = {config.score: scores}
-    whole = figures.series_and_alarms(
-        times, series.values[:, 0], {config.score: found}, train=learned, unit=config.value_column
-    )
-    run.save_plot(whole, "series.png")
-    levels = {config.score: level}
-    run.save_plot(figures.scores_and_thresholds(times, named, levels, train=learned), "scores.png")
+def show(table: "pd.DataFrame", mark: str, run: Run) -> None:
+    """Print the strongest events, a line each that begins with `mark`."""
+    run.print(f"\n{mark}{len(table)} events" + ("" if len(table) else ": nothing unusual"))
+    for event in table.head(PRINTED).itertuples():
+        note = "  (in the rows learned from)" if event.learned else ""
+        run.print(
+            f"{mark}{event.event:3}  {event.strength:6.2f} times the threshold at {event.peak} "
+            f"(value {event.value:g}), from {event.first} to {event.last}{note}"
+        )
+    if len(table) > PRINTED:
+        run.print(f"and {len(table) - PRINTED} weaker ones: all are in {run.folder}/events.csv")
 
 
-def print_events(
-    run: Run, series: Series, scores: np.ndarray, found: list[tuple[int, int]], learned: int
-) -> None:
-    """List the events: first and last alarm, and the highest score."""
-    run.print(f"\n{len(found)} events" + (":" if found else ": nothing unusual was found"))
-    for first, last in found:
-        peak = np.nanmax(scores[first : last + 1])
-        note = "  (in the rows learned from)" if first < learned else ""
-        run.print(f"  {series.times[first]} to {series.times[last]}, score {peak:.1f}{note}")
+def exported(trained: Trained) -> tuple[list[nn.Module], list[tuple[Tensor]]]:
+    """For common/export.py: the run's networks, and scaled windows of the taxi series as inputs."""
+    detector = Detector.of(trained, torch.device("cpu"))
+    labelled = load(obtain(DATASET).folder)
+    slots = seasonal_slots(labelled.series, detector.season)
+    scaled = torch.from_numpy(detector.scaler.transform(labelled.values, slots)).float()
+    windows = windows_of(scaled, detector.window)  # (windows, window)
+    networks = [model.eval() for model in detector.models]
+    return networks, [(windows[-rows:],) for rows in (5, 1, 3)]
 
 
 if __name__ == "__main__":

@@ -1,14 +1,14 @@
-"""NAB's files, the split and the scaling."""
+"""NAB's files, the split, the season and the scaling."""
 
 import json
 from pathlib import Path
-
-from common.errors import UserError
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from common.series import Series, read_series
+from common.settings import UserError
 from conv_autoencoder_nab import data
 
 
@@ -24,30 +24,21 @@ def labelled(sample: Path) -> data.Labelled:
     return data.load(sample)
 
 
-def test_sample_is_in_the_benchmarks_format(sample: Path, labelled: data.Labelled) -> None:
-    first, second = (sample / data.SERIES_FILE).read_text(encoding="utf-8").splitlines()[:2]
-    assert first == "timestamp,value"
-    assert second.startswith("2014-07-01 00:00:00,")
+def test_sample_is_in_the_benchmarks_format(
+    sample: Path, labelled: data.Labelled, tmp_path: Path
+) -> None:
+    assert (
+        (sample / data.SERIES_FILE).read_text().startswith("timestamp,value\n2014-07-01 00:00:00,")
+    )
     assert labelled.series.spacing == pd.Timedelta(minutes=30)
     assert labelled.series.notes == ()
-    assert len(labelled.windows) == 3
-    ends = [end for window in labelled.windows for end in window]
-    assert ends == sorted(ends)
-
-
-def test_sample_is_the_same_every_time(sample: Path, tmp_path: Path) -> None:
-    data.make_sample(tmp_path)
+    limits = json.loads((sample / data.WINDOWS_FILE).read_text(encoding="utf-8"))[data.LABEL_KEY]
+    assert len(limits) == 3
+    for window, ends in zip(labelled.windows, limits, strict=True):  # both ends included
+        assert [labelled.series.times[row] for row in window] == [pd.Timestamp(end) for end in ends]
+    data.make_sample(tmp_path)  # is the same every time
     for name in (data.SERIES_FILE, data.WINDOWS_FILE):
         assert (tmp_path / name).read_bytes() == (sample / name).read_bytes()
-
-
-def test_windows_cover_their_time_stamps_both_ends_included(
-    sample: Path, labelled: data.Labelled
-) -> None:
-    limits = json.loads((sample / data.WINDOWS_FILE).read_text(encoding="utf-8"))[data.LABEL_KEY]
-    for (first, last), (begin, end) in zip(labelled.windows, limits, strict=True):
-        assert labelled.series.times[first] == pd.Timestamp(begin)
-        assert labelled.series.times[last] == pd.Timestamp(end)
 
 
 @pytest.mark.real
@@ -61,11 +52,10 @@ def test_real_windows(real_data: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (None, "does not exist"),
-        ("{", "holds no windows"),
-        ("{}", "holds no windows"),
-        ("[1, 2]", "holds no windows"),
-        (json.dumps({data.LABEL_KEY: []}), "labels no window"),
+        (None, "holds no labelled windows"),
+        ("{", "holds no labelled windows"),
+        ("[1, 2]", "holds no labelled windows"),
+        ("{}", "labels no window"),
         (json.dumps({data.LABEL_KEY: [["2031-01-01", "2031-01-02"]]}), "outside the series"),
     ],
 )
@@ -88,10 +78,37 @@ def test_slots_are_weekday_and_half_hour(labelled: data.Labelled) -> None:
     assert data.seasonal_slots(labelled.series, 336).tolist() == wanted.tolist()
 
 
-def test_season_is_the_longest_that_fits(labelled: data.Labelled) -> None:
-    assert [data.choose_season(labelled.series, rows) for rows in (2016, 2015, 288, 287)] == [
-        336, 48, 48, 1,
-    ]  # fmt: skip
+def series_of(folder: Path, values: np.ndarray, step: str) -> Series:
+    """The values as a file, read again; an empty step gives rows without times."""
+    table = pd.DataFrame({"value": values})
+    if step:
+        table.insert(0, "time", pd.date_range("2021-03-01", periods=len(values), freq=step))
+    table.to_csv(folder / "own.csv", index=False)
+    return read_series(folder / "own.csv")
+
+
+@pytest.mark.parametrize(
+    ("step", "per_day", "weekly", "rows", "season"),
+    [
+        ("30min", 48, True, 12 * 336, 336),
+        ("30min", 48, True, 7 * 336, 48),  # too few weeks to learn one
+        ("30min", 48, False, 12 * 336, 48),
+        ("1h", 24, False, 1680, 24),
+        ("5min", 288, False, 2016, 1),  # a week: too few days
+        ("1D", 1, True, 400, 7),
+        ("1D", 1, False, 400, 1),  # nothing repeats
+        ("", 24, False, 1680, 1),  # rows without times
+    ],
+)
+def test_the_season_is_the_one_that_predicts(
+    tmp_path: Path, step: str, per_day: int, weekly: bool, rows: int, season: int
+) -> None:
+    random = np.random.default_rng(0)
+    row = np.arange(rows)
+    values = 100 + 40 * np.sin(2 * np.pi * row / per_day) + random.normal(size=rows)
+    values += 30 * weekly * (row // per_day % 7 > 4)
+    series = series_of(tmp_path, values, step)
+    assert data.choose_season(series, int(0.9 * rows)) == season
 
 
 def test_profile_is_the_median_and_deviation_of_each_slot(labelled: data.Labelled) -> None:
@@ -126,18 +143,31 @@ def test_inverse_undoes_transform(labelled: data.Labelled, kind: data.Scaling) -
 def test_slots_without_a_value_take_the_overall_median() -> None:
     slots = np.arange(30) % 3
     values = np.where(slots == 1, np.nan, np.arange(30.0) % 7)
-    scaler = data.fit_scaler("profile", values, slots, 3)
-    assert np.isfinite(scaler.centre).all()
-    assert (scaler.scale > 0).all()
+    assert data.slot_medians(values, slots, 3)[1] == np.nanmedian(values)
+    assert (data.fit_scaler("profile", values, slots, 3).scale > 0).all()
+
+
+@pytest.mark.parametrize("kind", ["profile", "zscore", "minmax"])
+@pytest.mark.parametrize(
+    ("values", "season"),
+    [(np.full(99, 5.0), 3), (np.zeros(99), 1), (np.arange(99.0) % 3, 3)],
+)
+def test_rows_that_never_deviate_have_a_scale(
+    kind: data.Scaling, values: np.ndarray, season: int
+) -> None:
+    """Every other value is then far from what was learned."""
+    slots = np.arange(99) % season
+    scaler = data.fit_scaler(kind, values, slots, season)
+    scaled = scaler.transform(values + 1, slots) - scaler.transform(values, slots)
+    assert np.isfinite(scaled).all()
+    assert (scaled > 0.4).all()
 
 
 @pytest.mark.parametrize(
     ("values", "season", "words"),
     [
-        (np.full(99, 5.0), 3, r"constant \(always 5\)"),
-        (np.full(99, np.nan), 3, "missing throughout"),
+        (np.full(99, np.nan), 3, "have no value"),
         (np.arange(8.0), 3, "at least 9 training rows, and there are 8: lower --season"),
-        (np.arange(99.0) % 3, 3, "repeat exactly every 3 rows"),
     ],
 )
 def test_what_cannot_be_scaled(values: np.ndarray, season: int, words: str) -> None:

@@ -1,30 +1,33 @@
-"""Scores of rows: what they may depend on, and what training may not see."""
+"""Scores of rows: what they may depend on, thresholds, and what training may not see."""
 
 from dataclasses import replace
 from pathlib import Path
 
-from common import runs
-from common.errors import UserError
-
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import genpareto
 
+from common import runs
+from common.downloads import Source
+from common.settings import UserError
+from common.trained import find_trained
 from conv_autoencoder_nab import data
 from conv_autoencoder_nab.detector import (
     VARIANTS,
     Detector,
     at_rows,
-    combine,
-    fit_detector,
-    known_rows,
     member_scores,
+    threshold,
 )
-from conv_autoencoder_nab.evaluation import threshold
 from conv_autoencoder_nab.model import ConvAutoencoder
-from conv_autoencoder_nab.train import Config, judge
+from conv_autoencoder_nab.scoring import events
+from conv_autoencoder_nab.train import Config, fit_detector
 
-WINDOW, RECENT = 12, 4
+WINDOW, RECENT, AROUND = LENGTHS = 12, 4, 6
+NORMAL = 1700
 
 
 @pytest.fixture(scope="module")
@@ -42,13 +45,17 @@ def labelled(tmp_path_factory: pytest.TempPathFactory) -> data.Labelled:
 
 @pytest.fixture(scope="module")
 def fitted(labelled: data.Labelled, tmp_path_factory: pytest.TempPathFactory) -> tuple:
-    return fit(labelled.series, labelled.values, tmp_path_factory.mktemp("runs"))
+    return fit(labelled.series, tmp_path_factory.mktemp("runs"))
 
 
-def fit(series, values, folder: Path) -> tuple:
-    config = Config(epochs=1, members=2, out=str(folder), device="cpu")
+def fit(series, folder: Path) -> tuple:
+    config = Config(epochs=1, members=2, window=96, around=96, out=folder, device="cpu")
     run = runs.start("conv_autoencoder_nab", config)
-    return fit_detector(series, values, data.split(1700), config, run)
+    run.begin(Source("sample", "sample", folder), {})
+    parts = data.split(NORMAL)
+    detector, scores, _ = fit_detector(series, parts, parts.train, config, run)
+    run.save_model(detector.models, **detector.preprocessing())
+    return detector, scores, run.folder
 
 
 def values(rows: int = 60) -> np.ndarray:
@@ -57,7 +64,7 @@ def values(rows: int = 60) -> np.ndarray:
 
 def test_scores_equal_those_of_a_loop_over_rows(model: ConvAutoencoder) -> None:
     series = values()
-    scores = member_scores(model, series, WINDOW, RECENT)
+    scores = member_scores(model, series, *LENGTHS)
     for row in range(len(series)):
         for variant in VARIANTS:
             ahead = 5 if variant == "centred" else 0  # 6 rows before, the row itself, 5 after
@@ -67,7 +74,7 @@ def test_scores_equal_those_of_a_loop_over_rows(model: ConvAutoencoder) -> None:
                 continue
             window = torch.tensor(series[first : first + WINDOW], dtype=torch.float32)[None]
             errors = (model(window) - window).abs()[0].detach()
-            wanted = errors[-RECENT:].mean() if variant == "causal" else errors.mean()
+            wanted = (errors[-4:] if variant == "causal" else errors[3:9]).mean()
             assert scores[variant][row] == pytest.approx(wanted.item(), rel=1e-5)
 
 
@@ -77,8 +84,8 @@ def test_scores_do_not_depend_on_rows_beyond_their_reach(
 ) -> None:
     before, changed = values(), values()
     changed[40:] += 100.0
-    old = member_scores(model, before, WINDOW, RECENT)[variant]
-    new = member_scores(model, changed, WINDOW, RECENT)[variant]
+    old = member_scores(model, before, *LENGTHS)[variant]
+    new = member_scores(model, changed, *LENGTHS)[variant]
     np.testing.assert_array_equal(old[: 40 - ahead], new[: 40 - ahead])
     assert old[40 - ahead] != new[40 - ahead]
 
@@ -88,10 +95,10 @@ def test_missing_values_are_left_out(model: ConvAutoencoder) -> None:
     series[-1] = np.nan
     window = torch.tensor(np.nan_to_num(series[-WINDOW:]), dtype=torch.float32)[None]
     errors = (model(window) - window).abs()[0].detach()
-    found = member_scores(model, series, WINDOW, RECENT)["causal"][-1]
+    found = member_scores(model, series, *LENGTHS)["causal"][-1]
     assert found == pytest.approx(errors[-RECENT:-1].mean().item(), rel=1e-5)
     series[-3:] = np.nan
-    assert np.isnan(member_scores(model, series, WINDOW, RECENT)["causal"][-1])
+    assert np.isnan(member_scores(model, series, *LENGTHS)["causal"][-1])
 
 
 def test_at_rows_places_every_window() -> None:
@@ -99,20 +106,20 @@ def test_at_rows_places_every_window() -> None:
     assert at_rows(np.arange(3.0), 6, 4, "centred").tolist()[2:5] == [0, 1, 2]
 
 
-def test_members_count_alike_whatever_their_scale() -> None:
+def test_members_count_alike_whatever_their_scale(fitted: tuple) -> None:
     members = [{v: np.array([1.0, 2.0]) for v in VARIANTS}]
     members += [{v: np.array([100.0, 400.0]) for v in VARIANTS}]
-    medians = {v: [1.0, 100.0] for v in VARIANTS}
-    assert combine(members, medians)["causal"].tolist() == [1.0, 3.0]
+    detector = replace(fitted[0], medians={v: [1.0, 100.0] for v in VARIANTS})
+    assert detector.average(members)["causal"].tolist() == [1.0, 3.0]
 
 
 def test_nothing_is_learned_from_test_rows(
     labelled: data.Labelled, fitted: tuple, tmp_path: Path
 ) -> None:
-    changed = labelled.values.copy()
-    changed[1700:] = changed[1700:][::-1] * 3 + 1000
+    changed = labelled.series.values.copy()
+    changed[NORMAL:] = changed[NORMAL:][::-1] * 3 + 1000
     detector, scores, _ = fitted
-    other, other_scores, _ = fit(labelled.series, changed, tmp_path)
+    other, other_scores, _ = fit(replace(labelled.series, values=changed), tmp_path)
     assert detector.thresholds == other.thresholds
     assert detector.medians == other.medians
     np.testing.assert_array_equal(detector.scaler.centre, other.scaler.centre)
@@ -120,49 +127,62 @@ def test_nothing_is_learned_from_test_rows(
     for own, others in zip(detector.models, other.models, strict=True):
         for a, b in zip(own.parameters(), others.parameters(), strict=True):
             assert torch.equal(a, b)
-    np.testing.assert_array_equal(scores["causal"][:1700], other_scores["causal"][:1700])
-    assert not np.array_equal(scores["causal"][1700:], other_scores["causal"][1700:])
+    np.testing.assert_array_equal(scores["causal"][:NORMAL], other_scores["causal"][:NORMAL])
+    assert not np.array_equal(scores["causal"][NORMAL:], other_scores["causal"][NORMAL:])
 
 
-def test_thresholds_and_medians_are_of_training_rows_alone(
-    labelled: data.Labelled, fitted: tuple
-) -> None:
+def test_thresholds_are_of_training_rows_alone(fitted: tuple) -> None:
     detector, scores, _ = fitted
-    for variant, last in (("causal", 1530), ("centred", 1530 - 47)):
-        assert known_rows(data.split(1700).train, 96, variant) == slice(0, last)
-        level = threshold(scores[variant][:last], "quantile", 0.001)
-        assert detector.thresholds[variant] == level
+    train = data.split(NORMAL).train
+    for variant, last in (("causal", train), ("centred", train - (detector.window - 1) // 2)):
+        assert detector.thresholds[variant] == threshold(scores[variant][:last], "events", gap=48)
 
 
-def test_labels_change_the_figures_and_nothing_else(
-    labelled: data.Labelled, fitted: tuple, tmp_path: Path
-) -> None:
-    """Only the place of the first window, which splits the rows, is ever used."""
-    moved = replace(labelled, windows=[labelled.windows[0], (2650, 2700)])
-    detector, scores, _ = fitted
-    other, other_scores, _ = fit(moved.series, moved.values, tmp_path)
-    assert detector.thresholds == other.thresholds
-    for variant in VARIANTS:
-        np.testing.assert_array_equal(scores[variant], other_scores[variant])
-    config, parts = Config(), data.split(1700)
-    level = detector.thresholds["causal"]
-    figures = [judge(scores["causal"], level, each, parts, config) for each in (labelled, moved)]
-    assert figures[0]["pr_auc"] != figures[1]["pr_auc"]
-
-
-def test_a_saved_detector_scores_alike(
-    labelled: data.Labelled, fitted: tuple, tmp_path: Path
-) -> None:
-    detector, scores, _ = fitted
-    detector.save(tmp_path / "detector.pt")
-    loaded = Detector.load(tmp_path / "detector.pt", torch.device("cpu"))
+def test_a_saved_detector_scores_alike(labelled: data.Labelled, fitted: tuple) -> None:
+    detector, scores, folder = fitted
+    trained = find_trained("conv_autoencoder_nab", str(folder))
+    loaded = Detector.of(trained, torch.device("cpu"))
     slots = data.seasonal_slots(labelled.series, 336)
     for variant, found in loaded.scores(labelled.values, slots).items():
         np.testing.assert_array_equal(found, scores[variant])
     assert loaded.thresholds == detector.thresholds
+    assert (loaded.step, loaded.gap) == (30 * 60 * 10**9, 48)
+    assert trained.sample
 
 
-def test_a_checkpoint_that_is_no_detector_is_refused(tmp_path: Path) -> None:
-    torch.save({"model": {}}, tmp_path / "other.pt")
-    with pytest.raises(UserError, match="is no detector"):
-        Detector.load(tmp_path / "other.pt", torch.device("cpu"))
+def test_quantile_leaves_its_fraction_above() -> None:
+    scores = np.random.default_rng(0).permutation(np.arange(2000.0))
+    assert (scores > threshold(scores, "quantile", rate=0.01)).sum() == 20
+
+
+def test_pareto_tail_reaches_beyond_the_scores() -> None:
+    tail = genpareto.rvs(0.2, size=20_000, random_state=0)
+    level = threshold(tail, "pot", rate=1e-5)
+    assert level == pytest.approx(genpareto.isf(1e-5, 0.2), rel=0.3)
+    assert threshold(tail, "pot", rate=1e-3) == pytest.approx(genpareto.isf(1e-3, 0.2), rel=0.1)
+
+
+@given(
+    st.lists(st.integers(1, 60), unique=True, max_size=40),
+    st.sets(st.integers(0, 39)),
+    st.integers(0, 3),
+    st.integers(0, 4),
+)
+def test_the_rule_of_events_takes_the_least_level_that_keeps_to_them(
+    values: list[int], missing: set[int], tolerated: int, gap: int
+) -> None:
+    scores = np.array([*values, 0.5])
+    scores[[row for row in missing if row < len(values)]] = np.nan
+    levels = sorted(scores[np.isfinite(scores)], reverse=True)
+    kept = [len(events(scores > level, gap)) <= tolerated for level in levels]
+    least = levels[(kept.index(False) if False in kept else len(kept)) - 1]
+    found = threshold(scores, "events", tolerated=tolerated, gap=gap)
+    assert found == pytest.approx(least, rel=2e-3)
+    assert len(events(scores > found, gap)) <= tolerated
+
+
+@pytest.mark.parametrize("rule", ["events", "quantile", "pot"])
+def test_constant_scores_have_a_threshold_and_no_scores_have_none(rule: str) -> None:
+    assert threshold(np.ones(100), rule) == pytest.approx(1.0, rel=2e-3)
+    with pytest.raises(UserError, match="no training row has a score"):
+        threshold(np.full(5, np.nan), rule)

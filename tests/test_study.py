@@ -13,7 +13,7 @@ optuna = pytest.importorskip("optuna", reason="optional: python -m pip install o
 
 def test_two_workers_share_one_study(root, tmp_path):
     readme = (root / "README.md").read_text(encoding="utf-8")
-    (code,) = re.findall(r"^```python\n(import os\n\nimport optuna\n.*?)^```", readme, re.M | re.S)
+    (code,) = re.findall(r"^```python\n([^`]*import optuna\n.*?)^```", readme, re.M | re.S)
     short = code.replace("Config(\n", 'Config(\n data="sample", epochs=1, device="cpu",\n')
     short = short.replace("n_trials=20", "n_trials=2")
     assert short.count("n_trials=2)") == short.count("sample") == 1

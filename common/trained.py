@@ -50,9 +50,12 @@ def find_trained(project: str, name: str, out: Path | None = None, model: str = 
         folder = places[0]
     else:
         finished = [f for f in parent.glob("*") if is_finished(f) and any(f.rglob("model.pt"))]
-        if not finished:
+        kept = ROOT / "results" / "models" / f"{project}.pt"  # of the record: there after cloning
+        if not finished and not (kept.is_file() and out is None):
             raise UserError(f"there is no finished run in {parent}: {remedy}")
-        folder = max(finished, key=lambda f: (is_real_and_complete(f), f.name))
+        folder = (
+            kept if not finished else max(finished, key=lambda f: (is_real_and_complete(f), f.name))
+        )
     path = folder if folder.is_file() else model_file(folder, model, remedy)
     state = checkpoints.load(path)
     if state.get("project") != project:

@@ -407,3 +407,15 @@ def test_constant_series_is_forecast_to_stay_near(trained, hours, tmp_path):
     predict.main(predict.Config(str(flat), 2, str(written), run=str(trained[0]), device="cpu"))
     assert len(written.read_text().splitlines()) == 3
     assert ",," not in written.read_text()
+
+
+def test_the_recorded_model_forecasts_straight_after_cloning(root, tmp_path):
+    """It loads with the present code, and forecasts from the sample's last day."""
+    data.make_sample(tmp_path)
+    trained = find_trained("lstm_airquality", str(root / "results/models/lstm_airquality.pt"))
+    assert not trained.sample
+    config = predict.Config(
+        tmp_path / data.FILE, run=str(root / "results/models/lstm_airquality.pt"), hours=2
+    )
+    written = predict.main(config)
+    assert written is None or written.is_file()

@@ -107,7 +107,7 @@ def test_a_network_learns_separable_images(tmp_path, run):
             Image.fromarray(pixels.byte().numpy()).save(tmp_path / "set" / name / f"{i}.png")
     results = run(
         data="auto", images=tmp_path / "set", recipe="base", models=("resnet18",), stem="small",
-        warmup_epochs=0.0, batch_size=16, lr=0.05, epochs=3, per_class=0,
+        warmup_epochs=0.0, batch_size=16, lr=0.02, epochs=8, per_class=0,
     )  # fmt: skip
     assert results["metrics"]["resnet18"]["test_accuracy"] > 0.9
 

@@ -411,11 +411,11 @@ def test_constant_series_is_forecast_to_stay_near(trained, hours, tmp_path):
 
 def test_the_recorded_model_forecasts_straight_after_cloning(root, tmp_path):
     """It loads with the present code, and forecasts from the sample's last day."""
+    recorded = str(root / "results" / "models" / "lstm_airquality.pt")
+    assert not find_trained("lstm_airquality", recorded).sample
     data.make_sample(tmp_path)
-    trained = find_trained("lstm_airquality", str(root / "results/models/lstm_airquality.pt"))
-    assert not trained.sample
-    config = predict.Config(
-        tmp_path / data.FILE, run=str(root / "results/models/lstm_airquality.pt"), hours=2
-    )
-    written = predict.main(config)
-    assert written is None or written.is_file()
+    file, output = str(tmp_path / data.FILE), str(tmp_path / "forecast.csv")
+    predict.main(predict.Config(file, hours=2, output=output, run=recorded))
+    forecast = pd.read_csv(output)
+    assert len(forecast) == 2
+    assert forecast.notna().any(axis=1).all()

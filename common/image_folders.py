@@ -328,7 +328,7 @@ def read_images(
     """
 
     def prepare() -> tuple[str, int, dict[str, str]]:
-        there = [Path(folder, file) for file in files]
+        there = [os.path.join(folder, file) for file in files]
         there = [path for path in there if os.path.isfile(path) and os.access(path, os.R_OK)]
         key = digest(
             code=inspect.getsource(sys.modules[__name__]),

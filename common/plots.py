@@ -110,8 +110,10 @@ def curves(
                     axis.plot(epochs, values, style, color=colour, label=label)
         axis.set(xlabel="epoch", ylabel=metric.replace("_", " "))
         axis.xaxis.get_major_locator().set_params(integer=True)
-        if axis.lines:
+        if axis.lines and len(histories) <= 2:
             axis.legend(frameon=False, fontsize=8)
+    if len(histories) > 2:  # as many lines leave no corner free
+        legend_below(drawn, columns=4)
     drawn.suptitle("Learning curves")
     return drawn
 

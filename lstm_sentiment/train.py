@@ -8,6 +8,7 @@ python lstm_sentiment/train.py --pooling attention   another pooling over the st
 python lstm_sentiment/train.py --csv reviews.csv     your own table, with a text and a label column
 """
 
+import os
 import sys
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # before torch loads: see device.set_threads
 
 import torch
 from torch import Tensor, nn

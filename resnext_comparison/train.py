@@ -5,6 +5,7 @@ python resnext_comparison/train.py --study cardinality --width 64   1 to 32 path
 python resnext_comparison/train.py --study rate                     a short sweep of learning rates
 """
 
+import os
 import sys
 from dataclasses import dataclass
 from functools import partial
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # before torch loads: see device.set_threads
 
 import torch
 from torch import Tensor, nn

@@ -8,6 +8,7 @@ python transfer_food11/train.py --images DIR              your own images
 """
 
 import copy
+import os
 import statistics
 import sys
 import time
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # before torch loads: see device.set_threads
 
 import torch
 from torch import Tensor, nn

@@ -5,6 +5,7 @@ python vgg_vs_resnet/train.py --recipe base       the papers' plain recipe
 python vgg_vs_resnet/train.py --images DIR        your own images, a folder for each class
 """
 
+import os
 import sys
 from dataclasses import dataclass
 from functools import partial
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # before torch loads: see device.set_threads
 
 import torch
 from torch import Tensor, nn

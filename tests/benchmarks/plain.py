@@ -221,7 +221,10 @@ class Lightning(Plain):
                 return {"optimizer": way.optimizer, "lr_scheduler": schedule}
 
             def on_train_batch_start(self, batch: Any, number: int) -> int | None:
-                return -1 if clock.speed or clock.is_over(batch) else None  # -1 ends the epoch
+                if not clock.is_over(batch):
+                    return None
+                self.trainer.should_stop = True
+                return -1  # ends the epoch
 
             def on_train_batch_end(self, outputs: Any, batch: Any, number: int) -> None:
                 way.average()

@@ -75,8 +75,11 @@ class Worker:
 
     def __init__(self, way: str, project: str, flags: Sequence[str]):
         self.way = way
+        is_ours = way == OURS or way.startswith("start")
+        # The worker loads torch before a train.py could set this.
+        waiting = {"GOMP_SPINCOUNT": "1000"} if is_ours else {}
         self.process = subprocess.Popen(
-            [sys.executable, str(WORKER), way, project, *flags],
+            [sys.executable, str(WORKER), way, project, *flags], env={**os.environ, **waiting},
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         self.about = self.answer()

@@ -3,7 +3,7 @@
 python lstm_sentiment/train.py                       the best supervised LSTM (the defaults)
 python lstm_sentiment/train.py --recipe base         BaseLSTM: 3 layers, last state
 python lstm_sentiment/train.py --recipe improved     ImprovedLSTM: 3 bidirectional layers, GloVe
-python lstm_sentiment/train.py --recipe pretrained   vectors from 50,000 reviews without label first
+python lstm_sentiment/train.py --recipe pretrained   50,000 reviews without a label too
 python lstm_sentiment/train.py --pooling attention   another pooling over the states
 python lstm_sentiment/train.py --csv reviews.csv     your own table, with a text and a label column
 """
@@ -25,9 +25,9 @@ from torch.nn import functional as F
 from common import training
 from common.device import seed_everything
 from common.runs import start
-from common.settings import Settings, above, at_least, cli, fraction, require
+from common.settings import Settings, above, at_least, cli, fraction, require, warn
 from common.text import Keep, TokenizerName, Vectors, drop_words
-from lstm_sentiment import baselines, data, evaluation, pretraining
+from lstm_sentiment import baselines, data, evaluation, pretraining, self_training
 from lstm_sentiment.model import Pooling, SentimentLSTM
 
 # The two models of the published comparison: three layers of 64 units, the final state.
@@ -43,11 +43,12 @@ IMPROVED = {
     **DEEP, "bidirectional": True, "max_len": 400, "word_dropout": 0.2, "ema_decay": 0.995,
     "epochs": 5,
 }  # fmt: skip
-# Vectors of words and pairs from the reviews without a label, then the LSTM on top of them.
+# Vectors of words and pairs from the text of the training and the unlabelled reviews; LSTMs on top
+# of them; then once more on all these reviews, under the labels that the LSTMs gave.
 PRETRAINED = {
     "pretrain_epochs": 2, "vectors": "none", "embedding_size": 128, "regions": 200_000,
-    "min_frequency": 5, "lr": 3e-3, "embedding_lr": 0.3, "word_dropout": 0.2, "max_len": 400,
-    "epochs": 3,
+    "min_frequency": 5, "lr": 3e-3, "embedding_lr": 0.3, "word_dropout": 0.2, "adversarial": 1.5,
+    "max_len": 400, "epochs": 3, "self_training_epochs": 2,
 }  # fmt: skip
 SEED_STEP = 1000  # from the seed of one member to the next one's
 PUBLISHED = {  # on the same test reviews; the last two learned from the unlabelled ones too
@@ -80,6 +81,7 @@ class Config(Settings):
     clip_norm: float = 1.0  # largest gradient norm; 0 = no clipping
     ema_decay: float = 0.0  # of averaged weights, a step; 0 = none
     word_dropout: float = 0.5  # fraction of the training words replaced by <unk>
+    adversarial: float = 0.0  # length by which the inputs of a review move against it; 0 = not
 
     # Model
     members: int = 2  # models, from different seeds, whose probabilities are averaged
@@ -95,9 +97,16 @@ class Config(Settings):
     vectors: Vectors = "auto"  # auto, glove, none, or a file in GloVe's format
 
     # Pretraining
-    pretrain_epochs: int = 0  # passes over all reviews, labelled or not, for the vectors; 0 = none
+    pretrain_epochs: int = (
+        0  # passes over training and unlabelled reviews for the vectors; 0 = none
+    )
     pretrain_lr: float = 0.02  # learning rate of the vectors, falling to zero
     pretrain_radius: int = 10  # tokens before and after a region that it learns to predict
+
+    # Self-training
+    self_training_epochs: int = (
+        0  # more, with unlabelled reviews that the models labelled; 0 = none
+    )
 
     # Text
     csv: Path | None = None  # a table of your own reviews, labels positive/negative, pos/neg or 1/0
@@ -118,7 +127,8 @@ class Config(Settings):
         at_least(1, layers=self.layers, max_len=self.max_len, min_frequency=self.min_frequency)
         at_least(0, regions=self.regions, warmup_epochs=self.warmup_epochs)
         at_least(0, weight_decay=self.weight_decay, clip_norm=self.clip_norm)
-        at_least(0, pretrain_epochs=self.pretrain_epochs)
+        at_least(0, pretrain_epochs=self.pretrain_epochs, adversarial=self.adversarial)
+        at_least(0, self_training_epochs=self.self_training_epochs)
         at_least(2, pretrain_radius=self.pretrain_radius)
         above(0, lr=self.lr, embedding_lr=self.embedding_lr, pretrain_lr=self.pretrain_lr)
         above(0, val_fraction=self.val_fraction)
@@ -134,15 +144,33 @@ class Config(Settings):
 
 
 def step(
-    model: nn.Module, batch: tuple[Tensor, Tensor, Tensor], word_dropout: float = 0.0
+    model: nn.Module,
+    batch: tuple[Tensor, Tensor, Tensor],
+    word_dropout: float = 0.0,
+    adversarial: float = 0.0,
+    embedding_size: int = 0,
 ) -> tuple[Tensor, int, dict[str, Tensor]]:
-    """Binary cross-entropy of the logit; in training, of reviews with dropped words."""
+    """Binary cross-entropy of the logit; in training, of reviews with dropped words.
+
+    With `adversarial` the loss is also taken where the inputs are moved, by so much for each
+    review, in the direction in which it rises fastest (Miyato et al. 2017, section 3).
+    """
     ids, lengths, labels = batch  # (batch, tokens), (batch,), (batch,)
+    shift = None
     if model.training:
         ids = drop_words(ids, word_dropout)
-    logits = model(ids, lengths)  # (batch,)
+        if adversarial:
+            size = (ids.shape[1], ids.shape[0], embedding_size)  # (tokens, batch, embedding)
+            shift = torch.zeros(size, device=ids.device, requires_grad=True)
+    logits = model(ids, lengths, shift)  # (batch,)
     loss = F.binary_cross_entropy_with_logits(logits, labels)
-    return loss, len(labels), {"accuracy": ((logits > 0) == labels.bool()).sum()}
+    if shift is not None:
+        (gradient,) = torch.autograd.grad(loss, shift, retain_graph=True)
+        length = gradient.square().sum((0, 2), keepdim=True).sqrt()  # (1, batch, 1)
+        worst = adversarial * gradient / length.clamp(min=1e-12)
+        moved = F.binary_cross_entropy_with_logits(model(ids, lengths, worst), labels)
+        loss = (loss + moved) / 2
+    return loss, len(labels), {"accuracy": ((logits > 0) == (labels > 0.5)).sum()}
 
 
 def load(config: Config) -> data.Reviews:
@@ -151,7 +179,8 @@ def load(config: Config) -> data.Reviews:
         config.data, config.data_dir, csv=config.csv, csv_test=config.csv_test,
         label_column=config.label_column, text_columns=config.text_columns,
         tokenizer=config.tokenizer, min_frequency=config.min_frequency, max_len=config.max_len,
-        keep=config.keep, val_fraction=config.val_fraction, unlabelled=config.pretrain_epochs > 0,
+        keep=config.keep, val_fraction=config.val_fraction,
+        unlabelled=config.pretrain_epochs > 0 or config.self_training_epochs > 0,
     )  # fmt: skip
 
 
@@ -213,28 +242,53 @@ def main(config: Config) -> dict[str, Any]:
             run=run,
         )
     models, histories = [], {}
-    for number in range(config.members):
-        seed = config.seed + SEED_STEP * number  # the first is what a run of one would train
-        name = f"member {number + 1}" if config.members > 1 else "model"
-        seed_everything(seed)
-        model = build(config, len(reviews.vocabulary), regions, matrix, pairs).to(run.device)
-        if not models:
-            run.describe_model(model, reviews.example(run.device))
+
+    def fit(model: SentimentLSTM, name: str, known: data.Reviews, seed: int, epochs: int) -> None:
+        """Train a model; keep the epoch that is best on validation."""
+        size = model.embedding.embedding_dim
+        one_step = partial(
+            step,
+            word_dropout=config.word_dropout,
+            adversarial=config.adversarial,
+            embedding_size=size,
+        )
         histories[name] = training.fit(
             model,
             make_optimizer(config, model),
-            partial(step, word_dropout=config.word_dropout),
-            reviews.loader("train", config.batch_size, seed, run.device),
-            reviews.loader("val", config.batch_size, seed, run.device),
-            run.part(name) if config.members > 1 else run,
-            epochs=config.epochs,
+            one_step,
+            known.loader("train", config.batch_size, seed, run.device),
+            known.loader("val", config.batch_size, seed, run.device),
+            run.part(name) if config.members > 1 or config.self_training_epochs else run,
+            epochs=epochs,
             schedule=config.schedule,
             warmup_epochs=config.warmup_epochs,
             clip_norm=config.clip_norm,
             ema_decay=config.ema_decay,
             monitor="val_accuracy",
         )
+
+    seeds = [config.seed + SEED_STEP * number for number in range(config.members)]
+    for number, seed in enumerate(seeds, 1):  # the first is what a run of one would train
+        seed_everything(seed)
+        model = build(config, len(reviews.vocabulary), regions, matrix, pairs).to(run.device)
+        if not models:
+            run.describe_model(model, reviews.example(run.device))
+        fit(model, f"member {number}", reviews, seed, config.epochs)
         models.append(model)
+    if config.self_training_epochs and len(reviews.learnable) == len(reviews.labels["train"]):
+        warn("no self-training, for there are no reviews without a label")
+    elif config.self_training_epochs:
+        everything = self_training.label(
+            reviews,
+            models,
+            max_len=config.max_len,
+            keep=config.keep,
+            batch_size=config.batch_size,
+            run=run,
+        )
+        for number, (model, seed) in enumerate(zip(models, seeds, strict=True), 1):
+            seed_everything(seed)
+            fit(model, f"student {number}", everything, seed, config.self_training_epochs)
     run.save_model(models, vocabulary=reviews.vocabulary.state())
 
     run.phase("evaluation")

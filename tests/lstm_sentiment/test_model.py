@@ -26,12 +26,12 @@ def small(**settings):
 
 
 def test_parameter_counts(parameters):
-    assert parameters(SentimentLSTM(20_000, **BASE)) == 2_382_081
-    assert parameters(SentimentLSTM(20_000, **IMPROVED)) == 3_026_305
+    assert parameters(SentimentLSTM(20_000, hidden_size=64, **BASE)) == 2_109_121
+    assert parameters(SentimentLSTM(20_000, hidden_size=64, **IMPROVED)) == 2_283_777
     # 4 gates of (input + hidden) weights and torch's two biases each
-    assert 2_382_081 == 2_000_000 + 4 * 128 * (228 + 2) + 2 * 4 * 128 * (256 + 2) + 129
-    regions = SentimentLSTM(20_000, **IMPROVED, region_keys=torch.arange(999))
-    assert parameters(regions) == 3_026_305 + 1000 * 100
+    assert 2_109_121 == 2_000_000 + 4 * 64 * (164 + 2) + 2 * 4 * 64 * (128 + 2) + 65
+    regions = SentimentLSTM(20_000, hidden_size=64, **IMPROVED, region_keys=torch.arange(999))
+    assert parameters(regions) == 2_283_777 + 1000 * 100
 
 
 def copy_into(model, reference):

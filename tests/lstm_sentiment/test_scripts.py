@@ -58,7 +58,7 @@ def test_train_on_the_sample(trained):
     assert 0.65 < metrics["test_accuracy"] < 0.95  # learned something, not everything
     assert metrics["single_test_accuracy"] == metrics["test_accuracy"]
     assert {"unseen_accuracy", "macro_f1", "roc_auc", "calibration_error"} <= set(metrics)
-    assert len(results["baselines"]) == 2
+    assert len(results["baselines"]) == 3
     for words in ("SAMPLE", "most confident mistakes", "80 films", "padding in the batches"):
         assert words in printed
 

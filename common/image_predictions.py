@@ -35,7 +35,7 @@ class PredictConfig:
     json: bool = False  # print an object a line in place of the table
     out: Path | None = None  # folder of the runs; default runs/
     device: str = "auto"  # auto, cpu, cuda, cuda:1, mps
-    max_megapixels: int = 500  # larger images are refused
+    max_megapixels: int = 500  # larger images are refused (a JPEG counts as decoded, scaled down)
 
 
 @dataclass(frozen=True)

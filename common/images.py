@@ -314,7 +314,7 @@ class Augmentation:
     """How training images are varied; all zero leaves them as they are.
 
     padding: pixels added on each side before a crop of the old size is taken anywhere.
-    flip: whether every second image is mirrored.
+    flip: whether each image is mirrored with probability 1/2.
     jitter: brightness, contrast and saturation are multiplied by 1 - jitter to 1 + jitter.
     erase: fraction of the images that lose a rectangle (Zhong et al. 2017, "Random Erasing").
     """
@@ -437,30 +437,30 @@ def make_loaders(
 ) -> dict[str, Loader]:
     """Loaders of the splits; `train` is shuffled and augmented.
 
-    `train again` has as many training images as there are for validation, in the same form as
-    those: on them the accuracy in training is measured.
+    `train plain` has as many training images as there are for validation, and like those they are
+    not augmented: on them the accuracy in training is measured.
     """
     normalise = Normalise(*(values.to(device) for values in image_set.statistics))
     train, val, test = (image_set.splits[name] for name in SPLIT_NAMES)
     rows = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))[: len(val)]
-    again = Images(train.pixels[rows], train.labels[rows], [])
+    plain = Images(train.pixels[rows], train.labels[rows], [])
     make = partial(image_loader, normalise=normalise, batch_size=batch_size, device=device)
     return {
         "train": make(train, seed=seed, augmentation=augmentation),
-        "train again": make(again),
+        "train plain": make(plain),
         "val": make(val),
         "test": make(test),
     }
 
 
-def training_metrics(history: History, again: Mapping[str, float]) -> dict[str, float]:
+def training_metrics(history: History, plain: Mapping[str, float]) -> dict[str, float]:
     """The metrics of a training that its epochs give.
 
     `fluctuation` is the mean change of the validation loss from an epoch to the next, as a fraction
     of its mean.
 
     Args:
-        again: accuracy and loss of the best weights on `train again`.
+        plain: accuracy and loss of the best weights on `train plain`.
     """
     best = history.best
     warm = history.rows[1:] or history.rows  # the first epoch also warms up and compiles
@@ -469,9 +469,9 @@ def training_metrics(history: History, again: Mapping[str, float]) -> dict[str, 
     return {
         "val_accuracy": best["val_accuracy"],
         "best_epoch": best["epoch"],
-        "train_accuracy": again["accuracy"],
-        "gap": again["accuracy"] - best["val_accuracy"],
-        "train_loss": again["loss"],
+        "train_accuracy": plain["accuracy"],
+        "gap": plain["accuracy"] - best["val_accuracy"],
+        "train_loss": plain["loss"],
         "val_loss": best["val_loss"],
         "fluctuation": statistics.mean(changes or [0.0]) / statistics.mean(losses),
         "seconds_per_epoch": statistics.median(row["seconds"] for row in warm),

@@ -97,14 +97,15 @@ def fit(
             epoch = len(history.rows)
             seed_processes(run.config.seed, epoch)
             network.train()
-            sums, norm_sum, norm_max = Sums(run.device), *torch.zeros(2, device=run.device)
+            sums = Sums(run.device)
+            norm_sum, norm_max = torch.zeros(2, device=run.device)
             began = time.monotonic()
-            for number, batches in enumerate(progress(train_loader, epoch, steps, accumulate)):
+            for number, parts in enumerate(progress(train_loader, epoch, steps, accumulate)):
                 optimizer.zero_grad(set_to_none=True)
-                for batch, part in batches:
+                for batch, fraction in parts:
                     with autocast(run.device, run.precision):
                         loss, count, totals = step(network, to_device(batch, run.device))
-                    backward(loss, count, part)
+                    backward(loss, count, fraction)
                     sums.add_step(loss, count, totals)
                 if after_backward:
                     after_backward(epoch * steps + number)
@@ -124,7 +125,8 @@ def fit(
                 run.after_step(epoch * steps + number)
             seconds = time.monotonic() - began
 
-            # BatchNorm's statistics are those of a process's own part of the batches.
+            # Each process saw its own part of the batches: all take the main one's BatchNorm
+            # statistics.
             distributed.copy_main(kept.buffers())
             val = evaluate(kept, val_loader, step, run.precision) if val_loader else {}
             row = {
@@ -239,18 +241,18 @@ def progress(loader: Loader, epoch: int, steps: int, accumulate: int) -> Iterabl
     )
 
 
-def backward(loss: Tensor, count: int | Tensor, part: float) -> None:
+def backward(loss: Tensor, count: int | Tensor, fraction: float) -> None:
     """Add the gradient of the mean loss over all samples of the batch.
 
-    `part` is the fraction of the batch that went through the network. DistributedDataParallel
-    averages over processes, of which some may have fewer items: the weight makes up for it.
+    `fraction` is how much of the batch went through the network. DistributedDataParallel averages
+    over processes, of which some may have fewer items: the weight makes up for it.
     """
     if distributed.world_size() > 1:
         own = torch.as_tensor(count, dtype=torch.float64, device=loss.device)
         total = distributed.add_up(own.clone()).clamp(min=1)
         loss = loss * (own * distributed.world_size() / total).float()
-    elif part < 1:
-        loss = loss * part
+    elif fraction < 1:
+        loss = loss * fraction
     loss.backward()
 
 

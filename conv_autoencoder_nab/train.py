@@ -12,7 +12,7 @@ import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -70,7 +70,7 @@ PUBLISHED = {
 
 @dataclass
 class Config(Settings):
-    """Settings of conv_autoencoder_nab. Float32: errors are differences finer than bfloat16."""
+    """Settings of conv_autoencoder_nab."""
 
     ONE_THREAD: ClassVar[bool] = True  # networks so small gain nothing from a second
 
@@ -78,6 +78,7 @@ class Config(Settings):
     epochs: int = 30  # passes over the training windows
     batch_size: int = 128  # windows a step
     lr: float = 2e-3  # learning rate of Adam
+    precision: Literal["auto", "float32", "bfloat16"] = "float32"  # bfloat16 rounds the errors away
     members: int = 5  # autoencoders that are trained and averaged
 
     # Model
@@ -175,8 +176,10 @@ def fit_detector(
     scaler = fit_scaler(config.scaling, values[known], slots[known], config.season)
     models, histories = train(scaler.transform(values, slots), parts, config, run)
     gap = series.rows_in(config.gap) if config.gap else 0
-    lengths = (config.window, config.recent, config.around)
-    detector = Detector(models, scaler, series.step, config.season, *lengths, gap)
+    detector = Detector(
+        models, scaler, step=series.step, season=config.season, window=config.window,
+        recent=config.recent, around=config.around, gap=gap,
+    )  # fmt: skip
     scores = detector.calibrate(values, slots, parts.train)
     for variant in VARIANTS:
         level = level_of(scores[variant], variant, calibration, gap, config)
@@ -198,6 +201,8 @@ def main(config: Config) -> dict[str, Any]:
     }
     run.begin(source, counts, labelled.series.notes)
     run.describe_model(make_model(config), (torch.zeros(1, config.window),))
+    # Thresholds by the training rows alone, as in the comparison that chose their rule. Where rows
+    # are few, predict.py counts the validation rows too.
     detector, scores, histories = fit_detector(labelled.series, parts, parts.train, config, run)
     run.save_model(detector.models, **detector.preprocessing())
 

@@ -18,14 +18,14 @@ def score(
     the squared errors over the squared deviations from the mean of the scored rows.
 
     - `r2`: the plain mean of the scored features' R2.
-    - `r2_weighted`: their mean weighted by each feature's variance in training units (a feature
+    - `r2_weighted`: their mean weighted by each feature's variance in the units of `mae` (a feature
       that hardly moves counts little).
-    - `mae`, `rmse`: the means of the features' errors in training standard deviations. The rows
-      by feature are in the feature's own unit.
+    - `mae`, `rmse`: the means of the features' errors in standard deviations of the rows before
+      the test part. The rows by feature are in the feature's own unit.
 
     Args:
         forecast, truth: (rows, features), in the features' units; NaN where truth is missing.
-        std: (features,) standard deviations of the known rows.
+        std: (features,) standard deviations of the rows before the test part.
     """
     rows: dict[str, dict[str, Any]] = {}
     scored = []
@@ -58,7 +58,7 @@ def score(
 def row_scores(forecast: np.ndarray, truth: np.ndarray, std: np.ndarray) -> np.ndarray:
     """Minus the mean squared error of each row with an observed value, (rows with one,).
 
-    Errors are in training standard deviations and averaged over the row's observed features.
+    Errors are in units of `std`, as in `score`, and averaged over the row's observed features.
     """
     seen = (~np.isnan(truth)).any(axis=1)
     return -np.nanmean(np.square((forecast - truth)[seen] / std), axis=1)

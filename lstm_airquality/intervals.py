@@ -134,14 +134,13 @@ def measure(
     """Coverage and width of the outer quantiles, over all targets and for each.
 
     - `coverage`: the fraction of observed rows whose value lies within; mean over the targets.
-    - `interval_width`: mean width; over all targets in training standard deviations, by target in
-      its own unit.
+    - `interval_width`: mean width; over all targets in units of `std`, by target in its own unit.
     - `matched_width`: the width if one margin, chosen on these very rows, made coverage exactly
       that of `levels`: to compare two methods that cover unequally, not a forecast.
 
     Args:
         forecast: (rows, targets, quantiles); truth: (rows, targets), NaN where missing.
-        std: (targets,) standard deviations of the known rows.
+        std: (targets,) standard deviations of the rows before the test part.
     """
     rows: dict[str, dict[str, Any]] = {}
     matched = widen(forecast, margins(forecast, truth, levels[-1] - levels[0]))

@@ -1,6 +1,6 @@
 """Forecast the rows after a table of measurements.
 
-    python lstm_airquality/predict.py AirQualityUCI.csv
+    python lstm_airquality/predict.py data/air_quality/AirQualityUCI.csv
     python lstm_airquality/predict.py my_hours.csv.gz --hours 48 --output forecast.csv
     cat my_hours.csv | python lstm_airquality/predict.py - --json
 

@@ -83,7 +83,7 @@ class Config(Settings):
     horizon: int = 1  # rows from the window's last one to the one forecast
     calendar: bool = True  # inputs: hour of day, day of week and weekend of the row forecast
     quantiles: str = ""  # such as 0.05,0.5,0.95: intervals, corrected on rows kept for that
-    baselines: bool = True  # fit and score the baselines too, about half a minute
+    baselines: bool = True  # fit and score the baselines too: half a minute, then cached
 
     # Data
     csv: Path | None = None  # any regular table of numbers, packed or not; - = standard input
@@ -177,13 +177,14 @@ def build(config: Config, features: int, targets: int, has_times: bool) -> Forec
 
 
 def train(
-    series: Series, targets: int, known: int, last: int, config: Config, run: Run, name: str = ""
-) -> tuple[Trained, training.History]:
-    """Learn, the scaler too, from the rows before `known`; validate on the rest before `last`.
+    series: Series, targets: int, train_end: int, last: int, config: Config, run: Run,
+    name: str = "",
+) -> tuple[Trained, training.History]:  # fmt: skip
+    """Learn, the scaler too, from the rows before `train_end`; validate on those up to `last`.
 
     Returns the history of the first member.
     """
-    trained = Trained([], data.Scaler.of(series.values[:known]), config)
+    trained = Trained([], data.Scaler.of(series.values[:train_end]), config)
     histories = []
     for member in range(config.members):
         title = name if config.members == 1 else f"{name} member {member + 1}".strip()
@@ -192,8 +193,8 @@ def train(
         model = build(config, len(series.columns), targets, series.spacing is not None)
         trained.models.append(model.to(run.device))
         hours = trained.prepare(series)
-        train_loader = hours.loader(0, known, config.batch_size, shuffle=True, seed=seed)
-        val_loader = hours.loader(known, last, SCORING_BATCH) if last > known else None
+        train_loader = hours.loader(0, train_end, config.batch_size, shuffle=True, seed=seed)
+        val_loader = hours.loader(train_end, last, SCORING_BATCH) if last > train_end else None
         optimizer = {
             "adam": torch.optim.Adam,
             "rmsprop": torch.optim.RMSprop,
@@ -244,8 +245,8 @@ def main(config: Config) -> dict[str, Any]:
         histories["refit"] = refit.rows
 
     run.phase("evaluation")
-    first = parts.fitted if config.levels else parts.known
-    forecasts = {OWN: trained.forecast(series, first, parts.rows, run.precision)}
+    # With quantiles the forecasts begin in the calibration part, else in the test part.
+    forecasts = {OWN: trained.forecast(series, parts.fitted, parts.rows, run.precision)}
     if config.baselines:
         run.phase("baselines")
         span = (series, targets, parts, config.window, config.horizon)
@@ -282,7 +283,9 @@ def main(config: Config) -> dict[str, Any]:
         own,
         metrics,
         PUBLISHED if config.horizon == 1 and config.csv is None else {},
-        predictions={n: evaluation.row_scores(each, tested, std) for n, each in points.items()},
+        predictions={
+            name: evaluation.row_scores(forecast, tested, std) for name, forecast in points.items()
+        },
         extra={"by_feature": by_feature, "intervals": by_interval},
         plots=draw,
     )

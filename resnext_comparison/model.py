@@ -23,15 +23,15 @@ class ResNeXtBlock(nn.Module):
     Args:
         channels, out_channels: of the input and the output.
         cardinality: number of groups.
-        width: channels of one group.
+        path_width: channels of one group.
         stride: of the 3 x 3 convolution.
     """
 
     def __init__(
-        self, channels: int, out_channels: int, cardinality: int, width: int, stride: int = 1
+        self, channels: int, out_channels: int, cardinality: int, path_width: int, stride: int = 1
     ):
         super().__init__()
-        inner = cardinality * width
+        inner = cardinality * path_width
         self.reduce = nn.Conv2d(channels, inner, 1, bias=False)
         self.norm1 = nn.BatchNorm2d(inner)
         self.transform = nn.Conv2d(
@@ -44,7 +44,7 @@ class ResNeXtBlock(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """(batch, channels, h, w) -> (batch, out_channels, h/stride, w/stride)."""
-        inner = torch.relu(self.norm1(self.reduce(maps)))  # (batch, cardinality width, h, w)
+        inner = torch.relu(self.norm1(self.reduce(maps)))  # (batch, cardinality path_width, h, w)
         inner = torch.relu(self.norm2(self.transform(inner)))  # (.., h/stride, w/stride)
         residual = self.norm3(self.expand(inner))  # (batch, out_channels, h/stride, w/stride)
         return torch.relu(residual + self.shortcut(maps))
@@ -57,18 +57,18 @@ class SplitTransformMerge(nn.Module):
     """
 
     def __init__(
-        self, channels: int, out_channels: int, cardinality: int, width: int, stride: int = 1
+        self, channels: int, out_channels: int, cardinality: int, path_width: int, stride: int = 1
     ):
         super().__init__()
         self.paths = nn.ModuleList(
             nn.Sequential(
-                nn.Conv2d(channels, width, 1, bias=False),
-                nn.BatchNorm2d(width),
+                nn.Conv2d(channels, path_width, 1, bias=False),
+                nn.BatchNorm2d(path_width),
                 nn.ReLU(),
-                nn.Conv2d(width, width, 3, stride, padding=1, bias=False),
-                nn.BatchNorm2d(width),
+                nn.Conv2d(path_width, path_width, 3, stride, padding=1, bias=False),
+                nn.BatchNorm2d(path_width),
                 nn.ReLU(),
-                nn.Conv2d(width, out_channels, 1, bias=False),
+                nn.Conv2d(path_width, out_channels, 1, bias=False),
             )
             for _ in range(cardinality)
         )
@@ -91,9 +91,10 @@ class ResNeXt(nn.Module):
         classes: number of classes.
         depths: blocks of each stage: (3, 4, 6, 3) for ResNeXt-50, (3, 3, 3) for ResNeXt-29.
         cardinality: paths of each block.
-        width: channels of a path in the first stage; half a channel is allowed, for it doubles.
+        path_width: channels of a path in the first stage; half a channel is allowed, for it
+            doubles.
         stem: as for ResNet.
-        channels: of the first stage's input; its blocks give four times as many.
+        width: channels of the first stage's input; its blocks give four times as many.
     """
 
     def __init__(
@@ -102,18 +103,18 @@ class ResNeXt(nn.Module):
         depths: Sequence[int] = (3, 3, 3),
         *,
         cardinality: int = 32,
-        width: float = 4,
+        path_width: float = 4,
         stem: Stem = "small",
-        channels: int = BLOCK_CHANNELS // 4,
+        width: int = BLOCK_CHANNELS // 4,
     ):
         super().__init__()
-        self.stem = make_stem(stem, channels)
+        self.stem = make_stem(stem, width)
         blocks: list[nn.Module] = []
-        before, after = channels, 4 * channels
+        before, after = width, 4 * width
         for stage, depth in enumerate(depths):
             for block in range(depth):
                 stride = 2 if stage > 0 and block == 0 else 1
-                path = math.ceil(width * 2**stage)
+                path = math.ceil(path_width * 2**stage)
                 blocks.append(ResNeXtBlock(before, after, cardinality, path, stride))
                 before = after
             after *= 2
@@ -123,9 +124,9 @@ class ResNeXt(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(batch, 3, size, size) -> logits (batch, classes)."""
-        maps = self.stem(images)  # (batch, channels, size/s, size/s), s = 1 or 4
-        maps = self.blocks(maps)  # (batch, 4 channels 2^(stages-1), ...)
-        features = maps.mean((2, 3))  # (batch, 4 channels 2^(stages-1))
+        maps = self.stem(images)  # (batch, width, size/s, size/s), s = 1 or 4
+        maps = self.blocks(maps)  # (batch, 4 width 2^(stages-1), ...)
+        features = maps.mean((2, 3))  # (batch, 4 width 2^(stages-1))
         return self.classifier(features)  # (batch, classes)
 
 
@@ -157,15 +158,15 @@ def initialise(model: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
-def block_weights(cardinality: int, width: float, channels: int = BLOCK_CHANNELS) -> float:
+def block_weights(cardinality: int, path_width: float, channels: int = BLOCK_CHANNELS) -> float:
     """Weights of a block's convolutions (equation 4): C (256 d + 9 d^2 + d 256)."""
-    return cardinality * (2 * channels * width + 9 * width**2)
+    return cardinality * (2 * channels * path_width + 9 * path_width**2)
 
 
 def equal_width(
     cardinality: int, channels: int = BLOCK_CHANNELS, like: tuple[int, float] = (1, 64)
 ) -> float:
-    """The width at which a block has as many weights as one of `like` = (cardinality, width).
+    """The path width at which a block has as many weights as one of `like`, (cardinality, width).
 
     A whole number if that keeps within 3 %, as in the paper's table 2, else a multiple of 1/2,
     which gives whole numbers of channels from the second stage on.

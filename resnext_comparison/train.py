@@ -1,7 +1,7 @@
 """ResNeXt beside ResNet-18 and VGG-16, trained from scratch on the same images.
 
 python resnext_comparison/train.py                                  the three models
-python resnext_comparison/train.py --study cardinality --width 64   1 to 32 paths, equal complexity
+python resnext_comparison/train.py --study cardinality --width 64   1 to 32 paths, as in table 2
 python resnext_comparison/train.py --study rate                     a short sweep of learning rates
 """
 
@@ -33,8 +33,10 @@ from resnext_comparison.model import ResNeXt, Stem, equal_width
 from vgg_vs_resnet.model import VGG16C, ResNet18
 
 Name = Literal["vgg16c", "resnet18", "resnext29"]
-# The papers' plain recipe: no augmentation, no BatchNorm in VGG, weight decay on everything, and a
-# learning rate that falls when validation stalls.
+# With --width 64 the paths are as wide as in the paper's table 2, which leaves out 16.
+CARDINALITIES = (1, 2, 4, 8, 16, 32)
+# A plain recipe: SGD whose rate falls when validation stalls, as in the papers of VGG and ResNet,
+# but without their augmentation; no BatchNorm in VGG, weight decay on everything.
 BASE = {
     "schedule": "plateau", "warmup_epochs": 0.0, "ema_decay": 0.0, "label_smoothing": 0.0,
     "padding": 0, "flip": False, "jitter": 0.0, "erase": 0.0, "batch_norm": False,
@@ -62,17 +64,17 @@ class Config(Settings):
     # Study
     study: Literal["models", "cardinality", "rate"] = "models"  # what is compared
     models: tuple[Name, ...] = ("vgg16c", "resnet18", "resnext29")  # which to train, in this order
-    cardinalities: tuple[int, ...] = (1, 2, 4, 8, 16, 32)  # each as complex as the ResNeXt below
+    cardinalities: tuple[int, ...] = CARDINALITIES  # as many weights a block as ResNeXt-29
     rates: tuple[float, ...] = (0.003, 0.01, 0.03, 0.1, 0.3)  # learning rates
     study_epochs: int = 12  # passes over the training split in the two last studies
 
     # Training
-    recipe: Literal["improved", "base"] = "improved"  # base: the papers' plain recipe, see BASE
+    recipe: Literal["improved", "base"] = "improved"  # base: a plain recipe, see BASE
     epochs: int = 10  # passes over the training split
     batch_size: int = 128  # images a step, over all processes
     lr: float = 0.1  # learning rate, at its highest, of the residual networks
     vgg_lr: float = 0.02  # the same of VGG, whose linear layers have no BatchNorm
-    momentum: float = 0.9  # of the gradient
+    momentum: float = 0.9  # of the gradient (Nesterov)
     schedule: Literal["constant", "cosine", "plateau"] = "cosine"  # course of the learning rate
     warmup_epochs: float = 1.0  # epochs over which the learning rate rises from zero
     weight_decay: float = 5e-4  # on weight matrices; see --decay-all
@@ -83,7 +85,7 @@ class Config(Settings):
 
     # Augmentation
     padding: int = 6  # pixels by which a training image is shifted, at most
-    flip: bool = True  # mirror every second training image
+    flip: bool = True  # mirror each training image with probability 1/2
     jitter: float = 0.2  # brightness, contrast and saturation change by up to this fraction
     erase: float = 0.25  # fraction of the training images that lose a rectangle
 
@@ -101,7 +103,7 @@ class Config(Settings):
     size: int = 64  # images are resized to this side, in pixels; a multiple of 32
     per_class: int = 0  # images used of each class, at most; 0 = all
     skip_small: bool = False  # leave out classes with fewer than 10 different images
-    max_megapixels: int = 500  # larger images are skipped
+    max_megapixels: int = 500  # larger images are skipped (a JPEG counts as decoded, scaled down)
 
     def check(self) -> None:
         super().check()
@@ -150,7 +152,7 @@ def build(title: str, config: Config, classes: int) -> nn.Module:
     """An untrained network, by its title in the study.
 
     ResNeXt-29 is that of the paper's section 5.3, narrower by default; `cardinality C` has C paths
-    and is as complex.
+    and as many weights a block.
     """
     name, *_ = title.split(" rate ")
     if name == "vgg16c":
@@ -166,7 +168,11 @@ def build(title: str, config: Config, classes: int) -> nn.Module:
         like = (config.cardinality, config.path_width)
         path_width = equal_width(cardinality, 4 * config.width, like)
     return ResNeXt(
-        classes, cardinality=cardinality, width=path_width, stem=config.stem, channels=config.width
+        classes,
+        cardinality=cardinality,
+        path_width=path_width,
+        stem=config.stem,
+        width=config.width,
     )
 
 
@@ -193,14 +199,13 @@ def train(
     model = model.to(run.device, memory_format=torch.channels_last)
     example = torch.zeros(1, 3, config.size, config.size, device=run.device)
     run.describe_model(model, (example,), title)
-    parameters = decay_groups(model, config.weight_decay)  # matrices alone
+    groups = decay_groups(model, config.weight_decay)  # on matrices alone
     if config.decay_all:
-        parameters = model.parameters()
+        groups = [{"params": model.parameters(), "weight_decay": config.weight_decay}]
     optimizer = torch.optim.SGD(
-        parameters,
+        groups,
         lr=lr,
         momentum=config.momentum,
-        weight_decay=config.weight_decay,
         nesterov=config.momentum > 0,
     )
     lr_flag = "--vgg-lr" if title == "vgg16c" else "--lr"
@@ -251,9 +256,9 @@ def main(config: Config) -> dict[str, Any]:
     test, classes = dataset.splits["test"], dataset.classes
     results, reports, probabilities = {}, {}, {}
     for title, model in networks.items():
-        again = evaluate(model, loaders["train again"], step, run.precision)
+        plain = evaluate(model, loaders["train plain"], step, run.precision)
         results[title] = {
-            **images.training_metrics(histories[title], again),
+            **images.training_metrics(histories[title], plain),
             "parameters": run.models[title]["parameters"],
             "flops": run.models[title]["flops"],
         }

@@ -113,7 +113,7 @@ def value(project: str, name: str, metric: str, other: str = "") -> str:
     if record is None:
         return f"({NOT_RECORDED})"
     if metric == "minutes":
-        return f"{max(1, record['seconds'] / 60):.0f} min"
+        return f"{max(1, record['seconds'] / 60):.0f} min" + star(record)
     published = by_source(record["published"])
     if other in published:
         return figure_text(metric, published[other][metric])

@@ -40,7 +40,7 @@ SHORTER = {
 # The files that the commands name as the reader's own, out of the samples; made by the training.
 OWN_FILES = {
     "conv_autoencoder_nab": {"series.csv": "nab/nyc_taxi.csv"},
-    "lstm_airquality": {"AirQualityUCI.csv": "air_quality/AirQualityUCI.csv"},
+    "lstm_airquality": {"data/air_quality/AirQualityUCI.csv": "air_quality/AirQualityUCI.csv"},
     "resnext_comparison": {
         "photo.jpg": "dogs_food_vehicles/dogs/dogs_0000.jpg",
         "holiday_images": "dogs_food_vehicles/food",
@@ -187,6 +187,7 @@ def test_commands_run_in_a_shell(readme, root, tmp_path):
     for folder in ("common", *SHORTER):
         (tmp_path / folder).symlink_to(root / folder)
     for own, sample in OWN_FILES.get(readme.parent.name, {}).items():
+        (tmp_path / own).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / own).symlink_to(tmp_path / "data" / "sample" / sample)
     for own in ("reviews.txt", "lines.txt"):
         (tmp_path / own).write_text("a superb film\nshares and profits\n")

@@ -28,8 +28,8 @@ class Result:
     """What came of one training.
 
     title: network, way and, if not all, images a class. images: how many it was trained on.
-    rows: of its epochs. report: see `classification`, and sure, the probabilities (images,
-    classes): of the test split.
+    rows: of its epochs. report: see `classification`, and probabilities (images, classes): of
+    the test split.
     """
 
     title: str
@@ -38,7 +38,7 @@ class Result:
     metrics: dict[str, Any]
     rows: list[dict[str, Any]]
     report: dict[str, Any]
-    sure: Tensor
+    probabilities: Tensor
 
     @property
     def way(self) -> str:
@@ -80,7 +80,7 @@ def save_all(run: Run, results: Mapping[str, Result], dataset: ImageSet) -> None
 
 def examples(images: Images, result: Result, classes: Sequence[str]) -> "Figure":
     """Rows of test images: surely right, surely wrong, and least certain of all."""
-    certainty, predicted = result.sure.max(1)  # (images,)
+    certainty, predicted = result.probabilities.max(1)  # (images,)
     right = predicted == images.labels
     order = certainty.argsort(descending=True)
     rows = {
@@ -97,14 +97,14 @@ def examples(images: Images, result: Result, classes: Sequence[str]) -> "Figure"
 
 def caption(i: int, images: Images, result: Result, classes: Sequence[str]) -> str:
     """The class, or what it was taken for, with its probability."""
-    truth, guess = classes[images.labels[i]], classes[result.sure[i].argmax()]
+    truth, guess = classes[images.labels[i]], classes[result.probabilities[i].argmax()]
     said = guess if truth == guess else f"{truth} taken for\n{guess}"
-    return f"{said}, {result.sure[i].max():.0%}"
+    return f"{said}, {result.probabilities[i].max():.0%}"
 
 
 def heat(images: Images, result: Result, classes: Sequence[str], device: torch.device) -> "Figure":
     """Test images, half of them mistaken, and what of them spoke for the class that was chosen."""
-    predicted = result.sure.argmax(1)
+    predicted = result.probabilities.argmax(1)
     right = predicted == images.labels
     draw = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
     wrong = draw[~right[draw]][: SHOWN // 2]

@@ -217,7 +217,7 @@ def make_lite(module: nn.Module) -> None:
             make_lite(child)
 
 
-def probabilities(model: Classifier, images: Tensor, flip: bool) -> Tensor:
+def class_probabilities(model: Classifier, images: Tensor, flip: bool) -> Tensor:
     """(batch, 3, h, w) -> (batch, classes); with `flip` averaged with those of mirror images."""
     result = model(images).float().softmax(1)
     if flip:

@@ -22,7 +22,7 @@ from common.settings import cli
 from common.trained import Trained, find_trained
 from transfer_food11 import data
 from transfer_food11.loaders import channels_last, normaliser
-from transfer_food11.model import Classifier, probabilities
+from transfer_food11.model import Classifier, class_probabilities
 
 
 def load(trained: Trained) -> Classifier:
@@ -59,7 +59,8 @@ def main(config: PredictConfig) -> None:
 
     def classify(pixels: Tensor) -> Tensor:
         """uint8 (batch, 3, side, side) -> probabilities (batch, classes)."""
-        return probabilities(model, channels_last(normalise(pixels.to(place))), known["flip"])
+        images = channels_last(normalise(pixels.to(place)))
+        return class_probabilities(model, images, known["flip"])
 
     show(predict_files(config, read, classify, known["classes"]), config, trained.sample)
 

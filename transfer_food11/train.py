@@ -34,7 +34,7 @@ from common.training import decay_groups, fit, predict
 from transfer_food11 import data, figures, loaders, probe, weights
 from transfer_food11.figures import Result
 from transfer_food11.loaders import Crops, Mix, Policy
-from transfer_food11.model import NETWORKS, Classifier, Name, probabilities
+from transfer_food11.model import NETWORKS, Classifier, Name, class_probabilities
 from transfer_food11.probe import Features
 
 PUBLISHED = {
@@ -45,7 +45,7 @@ PUBLISHED = {
 ALL: tuple[Name, ...] = ("efficientnet_b0", "mobilenet_v3_large", "resnet50")  # the published
 
 Mode = Literal["probe", "finetune", "scratch"]
-WORDS: dict[Mode, str] = {"probe": "probe", "finetune": "finetuned", "scratch": "scratch"}
+TITLES: dict[Mode, str] = {"probe": "probe", "finetune": "finetuned", "scratch": "scratch"}
 SMALLEST = 32  # pixels: all of the networks halve their maps five times
 
 
@@ -79,7 +79,7 @@ class Config(Settings):
 
     # Augmentation
     crop: float = 0.5  # a training image is a part of the stored one, of this fraction at least
-    flip: bool = True  # mirror every second training image, and predict from both orientations
+    flip: bool = True  # mirror images with probability 1/2, and predict from both orientations
     jitter: float = 0.2  # brightness, contrast and saturation change by up to this fraction
     policy: Policy = "none"  # TrivialAugment or RandAugment
     mix: Mix = "none"  # mixup or cutmix: each training image is mixed with another
@@ -92,7 +92,7 @@ class Config(Settings):
     size: int = 224  # side of the training crops, in pixels
     stored_size: int = 224  # side of the stored images, which validation and test see, in pixels
     skip_small: bool = False  # leave out classes with fewer than 10 different images
-    max_megapixels: int = 500  # larger images are refused, unless JPEG's reduced decoding fits
+    max_megapixels: int = 500  # larger images are skipped (a JPEG counts as decoded, scaled down)
 
     @property
     def networks(self) -> tuple[Name, ...]:
@@ -150,9 +150,11 @@ def step(
         mix, label_smoothing, class_weights = "none", 0.0, None
     images, partner, own = loaders.mixed(images, mix)
     logits = model(images)  # (batch, classes)
-    loss = partial(F.cross_entropy, logits, weight=class_weights, label_smoothing=label_smoothing)
-    value = own * loss(labels) + (1 - own) * loss(labels[partner])
-    return value, len(labels), {"accuracy": (logits.argmax(1) == labels).sum()}
+    cross_entropy = partial(
+        F.cross_entropy, logits, weight=class_weights, label_smoothing=label_smoothing
+    )
+    loss = own * cross_entropy(labels) + (1 - own) * cross_entropy(labels[partner])
+    return loss, len(labels), {"accuracy": (logits.argmax(1) == labels).sum()}
 
 
 def make_optimizer(
@@ -233,19 +235,21 @@ def train_network(
     part.phase("evaluation")
 
     def forward(model: Classifier, batch: tuple[Tensor, Tensor]) -> Tensor:
-        return probabilities(model, batch[0], config.flip)
+        return class_probabilities(model, batch[0], config.flip)
 
     began = time.monotonic()
-    sure = {split: predict(model, whole[split], forward, part.precision) for split in whole}
+    probabilities = {
+        split: predict(model, whole[split], forward, part.precision) for split in whole
+    }
     seconds = time.monotonic() - began
     warm = history.rows[1:] or history.rows  # the first epoch also warms up and compiles
     metrics = {
         "best_epoch": history.best["epoch"],
         "images_per_second": statistics.median(row["samples_per_second"] for row in warm),
-        "predict_images_per_second": sum(map(len, sure.values())) / seconds,
+        "predict_images_per_second": sum(map(len, probabilities.values())) / seconds,
         "train_seconds": history.seconds,
     }
-    return metrics, sure
+    return metrics, probabilities
 
 
 def train_one(
@@ -260,7 +264,7 @@ def train_one(
     config: Config = run.config
     train, val, test = (dataset.splits[split] for split in ("train", "val", "test"))
     classes, side = dataset.classes, config.stored_size
-    title = f"{model.name} {WORDS[mode]}" + (f" {per_class}" if per_class else "")
+    title = f"{model.name} {TITLES[mode]}" + (f" {per_class}" if per_class else "")
     part = run.part(title, precision_of(model.name, run))
     run.describe_model(model, (torch.zeros(1, 3, side, side, device=run.device),), title)
     sizes = run.models[title]
@@ -272,9 +276,11 @@ def train_one(
     if config.class_weights:
         weighting = balanced(train.labels[rows], len(classes)).to(run.device)
     if mode == "probe":
-        metrics, sure = probe.train_head(part, model.head, features, rows, dataset, weighting)
+        metrics, probabilities = probe.train_head(
+            part, model.head, features, rows, dataset, weighting
+        )
     else:
-        metrics, sure = train_network(part, model, mode, rows, dataset, weighting)
+        metrics, probabilities = train_network(part, model, mode, rows, dataset, weighting)
 
     part.save_model(
         model.network,
@@ -285,11 +291,11 @@ def train_one(
         bits=dataset.bits,
         flip=config.flip,
     )
-    part.save_mistakes(test.files, test.labels, sure["test"], classes)
-    report = classification(test.labels, sure["test"], classes)
-    top = sure["test"].topk(min(3, len(classes))).indices  # (images, 3)
+    part.save_mistakes(test.files, test.labels, probabilities["test"], classes)
+    report = classification(test.labels, probabilities["test"], classes)
+    top = probabilities["test"].topk(min(3, len(classes))).indices  # (images, 3)
     metrics |= {
-        "val_accuracy": classification(val.labels, sure["val"], classes)["accuracy"],
+        "val_accuracy": classification(val.labels, probabilities["val"], classes)["accuracy"],
         "test_accuracy": report["accuracy"],
         "macro_f1": report["macro_f1"],
         "test_top3": float((top == test.labels[:, None]).any(1).float().mean()),
@@ -297,7 +303,7 @@ def train_one(
         "parameters": sizes["parameters"],
     }
     epochs = part.history.rows if part.history else []
-    return Result(title, len(rows), model, metrics, epochs, report, sure["test"])
+    return Result(title, len(rows), model, metrics, epochs, report, probabilities["test"])
 
 
 def train_every_way(name: Name, dataset: ImageSet, run: Run) -> list[Result]:
@@ -311,7 +317,7 @@ def train_every_way(name: Name, dataset: ImageSet, run: Run) -> list[Result]:
         features = probe.extract(pretrained, dataset, config.crops, config.seed, precision, cache)
     results = []
     for per_class in config.per_class:
-        if features:
+        if features:  # fine-tuning starts from its head, so the probe is reported for that too
             model = copy.deepcopy(pretrained)
             model.freeze(len(model.stages()))
             results.append(train_one("probe", per_class, model, features, dataset, run))
@@ -345,7 +351,7 @@ def main(config: Config) -> dict[str, Any]:
         results |= {result.title: result for result in train_every_way(name, dataset, run)}
     run.phase("baselines")
     baselines, predictions = linear_baselines(dataset, cache_folder(config.data_dir))
-    predictions |= {title: result.sure.argmax(1) for title, result in results.items()}
+    predictions |= {title: result.probabilities.argmax(1) for title, result in results.items()}
     run.print("\n" + figures.summary(results))
     return run.finish(
         {title: result.metrics for title, result in results.items()},

@@ -27,13 +27,14 @@ from common.training import decay_groups, fit, predict
 from transformer_textcls import baselines, data, figures
 from transformer_textcls.model import Attention, Norm, TransformerClassifier
 
+# Architecture, vectors, rate and epochs as published; schedule, clipping and tokenizer are ours.
 PUBLISHED_RECIPE = {
     "epochs": 3, "batch_size": 64, "lr": 5e-4, "weight_decay": 0.0, "ema_decay": 0.0,
     "label_smoothing": 0.0, "word_dropout": 0.0, "members": 1, "layers": 4, "d_ff": 2048,
     "dropout": 0.0, "norm": "post", "train_embedding": False, "min_frequency": 1,
     "val_fraction": 0.05,
 }  # fmt: skip
-PUBLISHED = {"published goal": {"test_accuracy": 0.80}}
+PUBLISHED = {"goal of the published work": {"test_accuracy": 0.80}}
 SEED_STEP = 1000  # from the seed of one member to the next one's
 
 
@@ -69,13 +70,13 @@ class Config(Settings):
     norm: Norm = "pre"  # LayerNorm before each sub-layer, or as in the paper after each residual
     attention: Attention = "fused"  # torch's kernel, or written out as in the paper
     use_positions: bool = True  # add sinusoidal positions
-    vectors: Vectors = "auto"  # auto, glove, none, or a file in GloVe's format
+    vectors: Vectors = "auto"  # auto = GloVe if it can be had; glove = or fail; none; or a file
     train_embedding: bool = True  # train the word vectors too
 
     # Text
     tokenizer: TokenizerName = "wordpunct"  # how texts are split: see README
     min_frequency: int = 2  # rarer words of the training split become <unk>
-    max_size: int = 0  # largest vocabulary; 0 = no limit, but 8,000 subwords
+    max_size: int = 0  # largest vocabulary; 0 = no limit (8,000 with --tokenizer subword)
     max_len: int = 128  # tokens kept of each text
     val_fraction: float = 0.02  # of the training rows, held out to choose the best epoch
     csv: Path | None = None  # your own table in place of AG News
@@ -218,7 +219,7 @@ def main(config: Config) -> dict[str, Any]:
 
     run.phase("evaluation")
     results = {}
-    for split in ("val", "test"):
+    for split in ("val", "test"):  # ends with test, whose figures follow
         loader = news.loader(split, config.batch_size, config.seed, run.device)
         logits = [predict(m, loader, lambda m, batch: m(*batch[:2]), run.precision) for m in models]
         members = torch.stack(logits).softmax(2)  # (models, texts, classes)

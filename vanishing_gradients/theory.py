@@ -6,8 +6,8 @@ convolution puts out, and half of the gradients that come back. So both change b
 from layer to layer, the gain n s / 2: 1 for Kaiming's initialisation, 1/2 for Glorot's, 1/6 for
 PyTorch's default. Forward, the biases (variance b) add to it:
 
-    Var[y_l] = n s E[x_(l-1)^2] + b,    E[x_l^2] = Var[y_l] / 2        (equations 6 to 9)
-    D_(l-1) = n s / 2 D_l               D: sum of squares of the gradient by y  (equations 12, 13)
+    Var[y_l] = n s E[x_(l-1)^2] + b,    E[x_l^2] = Var[y_l] / 2        (equations 7 and 8)
+    D_(l-1) = n s / 2 D_l               D: sum of squares of the gradient by y  (equation 12)
     |dL/dW_l|^2 proportional to D_l E[x_(l-1)^2]
 
 What the papers leave out and is done here: at the borders a part of a 3 x 3 window lies on the zero

@@ -33,6 +33,7 @@ from vanishing_gradients.measure import PUBLISHED, Outcome, Recorder, Start, at_
 from vanishing_gradients.model import NORMED, REDUCTION, VARIANTS, Variant, VGGDeep
 
 PROBE_BATCHES = 4  # training batches over which an untrained network is measured
+DEPTH_VARIANTS: tuple[Variant, ...] = ("plain", "kaiming", "residual", "resnet")
 
 
 @dataclass
@@ -46,8 +47,7 @@ class Config(Settings):
     # Studies
     study: Literal["all", "variants", "depth"] = "all"  # what is compared; all = both
     variants: tuple[Variant, ...] = VARIANTS  # networks of --depth layers, measured by layer
-    depth_variants: tuple[Variant, ...] = ("plain", "kaiming", "residual", "resnet")
-    # networks of the study of depth
+    depth_variants: tuple[Variant, ...] = DEPTH_VARIANTS  # networks of the study of depth
     depths: tuple[int, ...] = (8, 24, 56)  # convolutions of each of them
     rates: tuple[float, ...] = (0.02,)  # their learning rates: of several, validation chooses one
 
@@ -58,7 +58,7 @@ class Config(Settings):
     momentum: float = 0.9  # of the gradient
     warmup_epochs: float = 0.5  # epochs over which the learning rate rises; then it falls (cosine)
     clip_norm: float = 1.0  # largest gradient norm of a step without BatchNorm; 0 = no clipping
-    precision: Literal["auto", "float32", "bfloat16"] = "float32"  # the signal fades to rounding
+    precision: Literal["auto", "float32", "bfloat16"] = "float32"  # bfloat16 rounds the signal away
     measure_every: int = 10  # steps from one measurement of the gradients to the next
 
     # Model
@@ -71,7 +71,7 @@ class Config(Settings):
     size: int = 32  # images are resized to this side, in pixels; a multiple of 8
     per_class: int = 1500  # images used of each class, at most; 0 = all
     skip_small: bool = False  # leave out classes with fewer than 10 different images
-    max_megapixels: int = 500  # larger images are skipped
+    max_megapixels: int = 500  # larger images are skipped (a JPEG counts as decoded, scaled down)
 
     def check(self) -> None:
         super().check()
@@ -229,7 +229,7 @@ def main(config: Config) -> dict[str, Any]:
         {"plain network": published},
         labels=labels,
         predictions=predictions | their_predictions,
-        extra={"by_layer": {name: vars(each) for name, each in starts.items()}},
+        extra={"by_layer": {name: vars(start) for name, start in starts.items()}},
         plots=draw,
     )
 

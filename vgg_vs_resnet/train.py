@@ -1,7 +1,7 @@
 """VGG-16 against ResNet-18, both trained from scratch on the same images.
 
 python vgg_vs_resnet/train.py                     improved recipe (the defaults)
-python vgg_vs_resnet/train.py --recipe base       the papers' plain recipe
+python vgg_vs_resnet/train.py --recipe base       a plain recipe, without augmentation
 python vgg_vs_resnet/train.py --images DIR        your own images, a folder for each class
 """
 
@@ -32,8 +32,9 @@ from vgg_vs_resnet import figures
 from vgg_vs_resnet.model import REDUCTION, VGG16C, ResNet18, Stem
 
 Name = Literal["vgg16c", "resnet18"]
-# The plain recipe: no augmentation, no BatchNorm in VGG, weight decay on everything, and a learning
-# rate that falls when validation stalls (Simonyan & Zisserman, section 3.1; He et al., 3.4).
+# A plain recipe: SGD whose rate falls when validation stalls, as in the papers (Simonyan &
+# Zisserman, section 3.1; He et al., 3.4), but without their augmentation; no BatchNorm in VGG,
+# weight decay on everything.
 BASE = {
     "schedule": "plateau", "warmup_epochs": 0.0, "ema_decay": 0.0, "label_smoothing": 0.0,
     "padding": 0, "flip": False, "jitter": 0.0, "erase": 0.0, "batch_norm": False,
@@ -42,8 +43,8 @@ BASE = {
 PUBLISHED = {
     "VGG-16 C": {"val_accuracy": 0.894},
     "ResNet-18": {"val_accuracy": 0.8989},
-    "goal, base": {"val_accuracy": 0.75},
-    "goal, improved": {"val_accuracy": 0.80},
+    "goal of the published work, base": {"val_accuracy": 0.75},
+    "goal of the published work, improved": {"val_accuracy": 0.80},
 }
 
 
@@ -56,13 +57,13 @@ class Config(Settings):
     BFLOAT16_ON_CPU: ClassVar = True
 
     # Training
-    recipe: Literal["improved", "base"] = "improved"  # base: the papers' plain recipe, see BASE
+    recipe: Literal["improved", "base"] = "improved"  # base: a plain recipe, see BASE
     models: tuple[Name, ...] = ("vgg16c", "resnet18")  # which to train, in this order
     epochs: int = 10  # passes over the training split
     batch_size: int = 128  # images a step, over all processes
     lr: float = 0.1  # learning rate, at its highest, of ResNet-18
     vgg_lr: float = 0.02  # the same of VGG, whose linear layers have no BatchNorm
-    momentum: float = 0.9  # of the gradient
+    momentum: float = 0.9  # of the gradient (Nesterov)
     schedule: Literal["constant", "cosine", "plateau"] = "cosine"  # course of the learning rate
     warmup_epochs: float = 1.0  # epochs over which the learning rate rises from zero
     weight_decay: float = 5e-4  # on weight matrices; see --decay-all
@@ -73,7 +74,7 @@ class Config(Settings):
 
     # Augmentation
     padding: int = 6  # pixels by which a training image is shifted, at most
-    flip: bool = True  # mirror every second training image
+    flip: bool = True  # mirror each training image with probability 1/2
     jitter: float = 0.2  # brightness, contrast and saturation change by up to this fraction
     erase: float = 0.25  # fraction of the training images that lose a rectangle
 
@@ -89,7 +90,7 @@ class Config(Settings):
     size: int = 64  # images are resized to this side, in pixels; a multiple of 32
     per_class: int = 0  # images used of each class, at most; 0 = all
     skip_small: bool = False  # leave out classes with fewer than 10 different images
-    max_megapixels: int = 500  # larger images are skipped
+    max_megapixels: int = 500  # larger images are skipped (a JPEG counts as decoded, scaled down)
 
     def check(self) -> None:
         super().check()
@@ -147,14 +148,13 @@ def train(
     model = model.to(run.device, memory_format=torch.channels_last)
     example = torch.zeros(1, 3, config.size, config.size, device=run.device)
     run.describe_model(model, (example,), name)
-    parameters = decay_groups(model, config.weight_decay)  # matrices alone
+    groups = decay_groups(model, config.weight_decay)  # on matrices alone
     if config.decay_all:
-        parameters = model.parameters()
+        groups = [{"params": model.parameters(), "weight_decay": config.weight_decay}]
     optimizer = torch.optim.SGD(
-        parameters,
+        groups,
         lr=config.vgg_lr if name == "vgg16c" else config.lr,
         momentum=config.momentum,
-        weight_decay=config.weight_decay,
         nesterov=config.momentum > 0,
     )
     history = fit(
@@ -196,14 +196,14 @@ def main(config: Config) -> dict[str, Any]:
     test, classes = dataset.splits["test"], dataset.classes
     results, reports, probabilities = {}, {}, {}
     for (name, model), part in zip(networks.items(), run.parts, strict=True):
-        again = evaluate(model, loaders["train again"], step, run.precision)
+        plain = evaluate(model, loaders["train plain"], step, run.precision)
         logits = predict(model, loaders["test"], lambda net, batch: net(batch[0]), run.precision)
         probabilities[name] = logits.softmax(1)  # (test images, classes)
         reports[name] = metrics.classification(test.labels, probabilities[name], classes)
         part.save_mistakes(test.files, test.labels, probabilities[name], classes)
         images.print_confused(run, reports[name]["confusion"], classes)
         results[name] = {
-            **images.training_metrics(histories[name], again),
+            **images.training_metrics(histories[name], plain),
             "parameters": run.models[name]["parameters"],
             "flops": run.models[name]["flops"],
             "test_accuracy": reports[name]["accuracy"],

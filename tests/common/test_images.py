@@ -110,7 +110,7 @@ def test_loaders_of_a_set(sample):
     _, image_set = sample
     loaders = make_loaders(image_set, 64, CPU, seed=0, augmentation=Augmentation(flip=True))
     assert {name: loader.samples for name, loader in loaders.items()} == {
-        "train": 630, "train again": 135, "val": 135, "test": 135,
+        "train": 630, "train plain": 135, "val": 135, "test": 135,
     }  # fmt: skip
     pixels, labels = map(torch.cat, zip(*loaders["val"].whole(), strict=True))
     val = image_set.splits["val"]

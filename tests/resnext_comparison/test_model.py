@@ -58,9 +58,10 @@ def test_grouped_form_equals_split_transform_merge(channels, stride, training, s
 def test_parameters_are_the_papers(parameters):
     with torch.device("meta"):
         assert parameters(ResNeXt(1000, **RESNEXT50)) == 25_028_904
-        assert parameters(ResNeXt(10, cardinality=8, width=64)) == 34_426_698  # table 7: 34.4 M
         assert parameters(ResNeXt(3)) == 4_768_579  # ResNeXt-29 32x4d
-        assert round(parameters(ResNeXt(10, cardinality=16, width=64)) / 1e5) == 682  # 68.1 M
+        # Table 7: 34.4 and 68.1 million.
+        assert parameters(ResNeXt(10, cardinality=8, path_width=64)) == 34_426_698
+        assert round(parameters(ResNeXt(10, cardinality=16, path_width=64)) / 1e5) == 682
 
 
 def test_resnext50_equals_torchvision(shake, copy_in_order):
@@ -84,17 +85,17 @@ def test_equal_widths_are_those_of_table_2():
 @pytest.mark.parametrize(("classes", "form"), [(1000, RESNEXT50), (3, {})], ids=["50", "29"])
 def test_models_of_equal_complexity_have_equal_parameters(classes, form, parameters):
     with torch.device("meta"):
-        plain = parameters(ResNeXt(classes, cardinality=1, width=64, **form))
+        plain = parameters(ResNeXt(classes, cardinality=1, path_width=64, **form))
         for cardinality in CARDINALITIES:
             model = ResNeXt(
-                classes, cardinality=cardinality, width=equal_width(cardinality), **form
+                classes, cardinality=cardinality, path_width=equal_width(cardinality), **form
             )
             assert parameters(model) / plain == pytest.approx(1, abs=0.03)
 
 
 def test_depth_is_29():
     """3 stages of 3 blocks of 3 convolutions, the first convolution and the classifier."""
-    counted = list(ResNeXt(3, channels=8, cardinality=2).modules())
+    counted = list(ResNeXt(3, width=8, cardinality=2).modules())
     shortcuts = sum(1 for m in counted if isinstance(m, nn.Conv2d) and m.kernel_size == (1, 1))
     layers = sum(isinstance(m, (nn.Conv2d, nn.Linear)) for m in counted)
     assert layers - 3 == 29
@@ -103,7 +104,7 @@ def test_depth_is_29():
 
 def test_gradient_reaches_every_parameter_and_one_batch_is_overfitted(unreached, learn):
     torch.manual_seed(0)
-    model = ResNeXt(3, channels=8, cardinality=4, width=2)
+    model = ResNeXt(3, width=8, cardinality=4, path_width=2)
     images, labels = torch.randn(12, 3, 32, 32), torch.arange(12) % 3
     assert not unreached(model, F.cross_entropy(model(images), labels))
     losses = learn(model, lambda: F.cross_entropy(model(images), labels), 3e-3, 30)

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 from torchvision import models
 
-from transfer_food11.model import NETWORKS, Classifier, SameConv2d, probabilities
+from transfer_food11.model import NETWORKS, Classifier, SameConv2d, class_probabilities
 
 NAMES = tuple(NETWORKS)
 COUNTS = {
@@ -191,10 +191,10 @@ def test_flip_gives_mirror_images_the_same_probabilities():
     model = awake("mobilenet_v3_large", 4).eval()
     nn.init.normal_(model.head.weight)
     with torch.no_grad():
-        plain = probabilities(model, images(), flip=False)
+        plain = class_probabilities(model, images(), flip=False)
         assert torch.equal(plain, model(images()).softmax(1))
-        both = probabilities(model, images(), flip=True)
-        mirrored = probabilities(model, images().flip(3), flip=True)
+        both = class_probabilities(model, images(), flip=True)
+        mirrored = class_probabilities(model, images().flip(3), flip=True)
     assert torch.allclose(both, mirrored, atol=1e-6)
     assert torch.allclose(both.sum(1), torch.ones(2))
     assert not torch.allclose(both, plain)

@@ -14,7 +14,7 @@ from common.images import Images, ImageSet
 from common.settings import SettingError, as_saved, from_saved, parse
 from transfer_food11 import loaders, probe
 from transfer_food11.loaders import Crops
-from transfer_food11.model import Classifier, probabilities
+from transfer_food11.model import Classifier, class_probabilities
 from transfer_food11.probe import Features
 from transfer_food11.train import Config, balanced, make_optimizer, step
 
@@ -221,7 +221,7 @@ def test_features_are_the_networks_and_kept(pixels, tmp_path):
     assert strength == 0.1
     normalise = loaders.normaliser(model.name, CPU)
     with torch.no_grad():
-        expected = probabilities(model.eval(), normalise(splits["test"].pixels), flip=True)
+        expected = class_probabilities(model.eval(), normalise(splits["test"].pixels), flip=True)
     assert torch.allclose(features["test"].probabilities(model.head), expected, atol=1e-3)
     model.network.features[0][0].weight.data[0] += 1
     assert not torch.equal(extract()["test"].views, features["test"].views)

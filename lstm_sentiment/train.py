@@ -230,7 +230,8 @@ def main(config: Config) -> dict[str, Any]:
     run.print(reviews.describe(vectors, config.batch_size))
 
     regions = data.region_keys(reviews, config.regions)
-    matrix, pairs = vectors.matrix if vectors else None, None
+    matrix = vectors.matrix if vectors else None
+    pairs = None
     if config.pretrain_epochs:
         matrix, pairs = pretraining.learn(
             reviews,
@@ -245,12 +246,11 @@ def main(config: Config) -> dict[str, Any]:
 
     def fit(model: SentimentLSTM, name: str, known: data.Reviews, seed: int, epochs: int) -> None:
         """Train a model; keep the epoch that is best on validation."""
-        size = model.embedding.embedding_dim
         one_step = partial(
             step,
             word_dropout=config.word_dropout,
             adversarial=config.adversarial,
-            embedding_size=size,
+            embedding_size=model.embedding.embedding_dim,
         )
         histories[name] = training.fit(
             model,
@@ -293,7 +293,7 @@ def main(config: Config) -> dict[str, Any]:
 
     run.phase("evaluation")
     metrics = {}
-    for split in ("val", "test"):
+    for split in ("val", "test"):  # ends with test, whose figures follow
         loader = reviews.loader(split, config.batch_size, config.seed, run.device)
         logits = [
             training.predict(model, loader, lambda m, batch: m(*batch[:2]), run.precision)

@@ -55,16 +55,11 @@ Listing = dict[str, list[str]]  # class -> files, relative to the folder
 warnings.filterwarnings("ignore", module="PIL")  # on damaged EXIF data and the like
 
 
-def find_images(folder: Path) -> list[str]:
-    """The files below `folder` that Pillow reads, by their endings: relative to it and sorted.
-
-    Links are followed; hidden files and folders are left out.
-    """
-    return walk(folder)[0]
-
-
 def walk(folder: Path) -> tuple[list[str], list[str]]:
-    """As `find_images`, and notes on what else is there."""
+    """The files below `folder` that Pillow reads, relative to it and sorted, and notes on the rest.
+
+    They are told by their endings. Links are followed; hidden files and folders are left out.
+    """
     with suppress(ImportError):  # optional: photographs of iPhones
         from pillow_heif import register_heif_opener
 

@@ -592,12 +592,12 @@ def test_no_part_is_empty_however_large_a_group_is(largest):
     assert small == {}
 
 
-def test_find_images_lists_what_pillow_reads(folder):
+def test_walk_lists_what_pillow_reads(folder):
     (folder / "notes.txt").write_text("no image")
     buffer = io.BytesIO()
     image(1).save(buffer, "webp")
     (folder / "x.WEBP").write_bytes(buffer.getvalue())
-    found = image_folders.find_images(folder)
+    found = image_folders.walk(folder)[0]
     assert len(found) == 73
     assert found == sorted(found)
     assert "x.WEBP" in found

@@ -114,7 +114,7 @@ class PackedLSTM(nn.Module):
         )
         del model.layers
 
-    def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
+    def forward(self, ids: Tensor, lengths: Tensor, shift: None = None) -> Tensor:
         inputs = self.model.embed(ids.T.contiguous())  # (tokens, batch, embedding)
         packed = pack_padded_sequence(inputs, lengths, enforce_sorted=False)
         states, (hidden, _) = self.lstm(packed)

@@ -41,9 +41,10 @@ def label(
 
     words = len(reviews.vocabulary)
     keys = baselines.frequent_grams([reviews.whole["train"]], words)
-    train, rest = (
-        baselines.gram_counts(tokens, words, keys)
-        for tokens in (reviews.whole["train"], unlabelled)
+    train, rest = baselines.scaled_by_ratio(
+        baselines.gram_counts(reviews.whole["train"], words, keys),
+        known.numpy(),
+        baselines.gram_counts(unlabelled, words, keys),
     )
     linear = torch.from_numpy(baselines.nb_logistic(train, known.numpy(), rest)).sigmoid()
     probabilities = ((lstms + linear) / 2).float()

@@ -97,16 +97,12 @@ class Config(Settings):
     vectors: Vectors = "auto"  # auto, glove, none, or a file in GloVe's format
 
     # Pretraining
-    pretrain_epochs: int = (
-        0  # passes over training and unlabelled reviews for the vectors; 0 = none
-    )
+    pretrain_epochs: int = 0  # passes over training and unlabelled text for the vectors; 0 = none
     pretrain_lr: float = 0.02  # learning rate of the vectors, falling to zero
     pretrain_radius: int = 10  # tokens before and after a region that it learns to predict
 
     # Self-training
-    self_training_epochs: int = (
-        0  # more, with unlabelled reviews that the models labelled; 0 = none
-    )
+    self_training_epochs: int = 0  # more, on reviews that these models labelled too; 0 = none
 
     # Text
     csv: Path | None = None  # a table of your own reviews, labels positive/negative, pos/neg or 1/0

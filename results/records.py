@@ -86,6 +86,7 @@ def add(project: str, name: str, command: str, folders: Sequence[Path], variant:
         "difference": difference(project, name, folders, variant),
         "models": runs[0]["models"],
         "seconds": round(statistics.fmean(run["seconds"] for run in runs), 1),
+        "phases": longest_phases([run["phases"] for run in runs]),
         "hardware": sorted({run["hardware"] for run in runs}),
         "date": max(run["date"] for run in runs)[:10],
     }
@@ -117,6 +118,11 @@ def compared(run: Mapping[str, Any]) -> dict[str, Any]:
     """What the runs of a record must have in common."""
     settings = {k: v for k, v in run["settings"].items() if k not in NOT_SETTINGS}
     return {**{key: run[key] for key in SAME}, "settings": settings}
+
+
+def longest_phases(phases: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Seconds of each phase in the run where it took longest: the others find what it cached."""
+    return {name: round(max(each.get(name, 0.0) for each in phases), 1) for name in phases[0]}
 
 
 def averaged(baselines: Sequence[Mapping[str, Mapping[str, Any]]]) -> dict[str, dict[str, Any]]:

@@ -9,6 +9,7 @@ A README marks what is generated, up to the next end mark:
     <!-- value lstm_airquality default r2 "boosted trees" --> ...      (or a published source)
     <!-- value lstm_airquality default minutes --> ...                 (of one run)
     <!-- speed growth --> ... <!-- end -->                             (of results/speed.json)
+    <!-- phases lstm_airquality=default vgg_vs_resnet="vgg16c improved" --> ... <!-- end -->
 
 A table with the word `alone` leaves out the baselines and the published figures. What was measured
 by an earlier version of the code carries a star, and the README ends with a note that says so.
@@ -30,11 +31,14 @@ from common.settings import ROOT
 from common.summary import by_source
 from results.records import RESULTS, find
 
-MARK = re.compile(r"(<!-- (table|value|speed)(?: ([^>\n]*))? -->)(.*?)(<!-- end -->)", re.DOTALL)
+MARK = re.compile(
+    r"(<!-- (table|value|speed|phases)(?: ([^>\n]*))? -->)(.*?)(<!-- end -->)", re.DOTALL
+)
 NOTE = re.compile(r"\n*<!-- note -->.*?<!-- end -->\n*", re.DOTALL)
 STAR = r" \*"
 FRACTIONS = ("accuracy", "f1", "top3", "coverage")  # shown as percentages
 NOT_RECORDED = "not recorded yet"
+PHASES = ("data", "training", "evaluation", "baselines", "plots")  # of a run, as it names them
 OTHER_IMAGES = {"vgg_vs_resnet", "resnext_comparison", "vanishing_gradients"}
 
 
@@ -131,6 +135,17 @@ def speed(name: str) -> str:
     return markdown(list(rows[0]), [list(row.values()) for row in rows]) if rows else ""
 
 
+def phases(names: Sequence[str]) -> str:
+    """A table of the seconds that a run spent on each phase, for records named project=name."""
+    rows = []
+    for project, _, name in (word.partition("=") for word in names):
+        record = find(project, name)
+        spent = record.get("phases") if record else None
+        cells = [f"{spent.get(phase, 0.0):,.1f}" for phase in PHASES] if spent else []
+        rows.append([project + ("" if spent else f" ({NOT_RECORDED})"), *cells])
+    return markdown(["seconds", *PHASES], rows)
+
+
 def filled(text: str) -> str:
     """A README's text with every marked table and figure made from the records."""
 
@@ -143,6 +158,8 @@ def filled(text: str) -> str:
             options = dict(word.partition("=")[::2] for word in rest)
             names, metrics = options["records"].split(","), options["metrics"].split(",")
             content = table(first, names, metrics, alone="alone" in options)
+        elif kind == "phases":
+            content = phases([first, *rest[:-1]])
         else:
             content = speed(first)
         return f"{mark}\n\n{content}\n\n{end}" if content else f"{mark}{end}"

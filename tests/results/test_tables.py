@@ -96,6 +96,17 @@ def test_a_table_of_speed_is_empty_until_it_is_measured(results):
     assert tables.filled(filled) == filled
 
 
+def test_phases_are_those_of_the_slowest_run(make_run):
+    """One seed fits the baselines, the next finds them in the cache."""
+    spent = [{"data": 1.0, "baselines": 5.0}, {"data": 2.0, "baselines": 0.04}]
+    runs = [make_run(seed, phases=phases) for seed, phases in enumerate(spent)]
+    records.add("toy", "default", "", runs)
+    filled = tables.filled("<!-- phases toy=default ghost=none --><!-- end -->\n")
+    assert "| toy | 2.0 | 0.0 | 0.0 | 5.0 | 0.0 |" in filled
+    assert "| ghost (not recorded yet) | - |" in filled
+    assert tables.filled(filled) == filled
+
+
 def test_values_of_published_sources_and_minutes(make_run):
     records.add("toy", "default", "", [make_run(published={"Ann": {"test_accuracy": 0.85}})])
     assert tables.value("toy", "default", "test_accuracy", "Ann") == "85.00"

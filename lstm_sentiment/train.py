@@ -4,7 +4,6 @@ python lstm_sentiment/train.py                       the best supervised LSTM (t
 python lstm_sentiment/train.py --recipe base         BaseLSTM: 3 layers, last state
 python lstm_sentiment/train.py --recipe improved     ImprovedLSTM: 3 bidirectional layers, GloVe
 python lstm_sentiment/train.py --recipe pretrained   50,000 reviews without a label too
-python lstm_sentiment/train.py --pooling attention   another pooling over the states
 python lstm_sentiment/train.py --csv reviews.csv     your own table, with a text and a label column
 """
 
@@ -32,24 +31,18 @@ from lstm_sentiment.model import Pooling, SentimentLSTM
 
 # The two models of the published comparison: three layers of 64 units, the final state.
 DEEP = {
-    "layers": 3, "hidden_size": 64, "pooling": "last", "regions": 0, "embedding_dropout": 0.0,
-    "members": 1,
+    "layers": 3, "hidden_size": 64, "pooling": "last", "pretrain_epochs": 0, "regions": 0,
+    "embedding_size": 100, "embedding_dropout": 0.0, "adversarial": 0.0, "lr": 2e-3,
+    "embedding_lr": 1.0, "min_frequency": 2, "members": 1,
 }  # fmt: skip
 BASE = {
-    **DEEP, "bidirectional": False, "vectors": "none", "max_len": 256, "word_dropout": 0.1,
-    "epochs": 6, "val_fraction": 0.1,
+    **DEEP, "bidirectional": False, "max_len": 256, "word_dropout": 0.1, "epochs": 6,
+    "val_fraction": 0.1,
 }  # fmt: skip
-IMPROVED = {
-    **DEEP, "bidirectional": True, "max_len": 400, "word_dropout": 0.2, "ema_decay": 0.995,
-    "epochs": 5,
-}  # fmt: skip
-# Vectors of words and pairs from the text of the training and the unlabelled reviews; LSTMs on top
-# of them; then once more on all these reviews, under the labels that the LSTMs gave.
-PRETRAINED = {
-    "pretrain_epochs": 2, "vectors": "none", "embedding_size": 128, "regions": 200_000,
-    "min_frequency": 5, "lr": 3e-3, "embedding_lr": 0.3, "word_dropout": 0.2, "adversarial": 1.5,
-    "max_len": 400, "epochs": 3, "self_training_epochs": 2,
-}  # fmt: skip
+IMPROVED = {**DEEP, "vectors": "auto", "ema_decay": 0.995, "epochs": 5}
+# The reviews without a label too: their text for the vectors of words and pairs; and the LSTMs
+# train once more, on all reviews, under the labels that they and a linear model gave.
+PRETRAINED = {"unlabelled": True, "pretrain_epochs": 2, "self_training_epochs": 2}
 SEED_STEP = 1000  # from the seed of one member to the next one's
 PUBLISHED = {  # on the same test reviews; the last two learned from the unlabelled ones too
     "BiLSTM with GloVe (bentrevett)": {"test_accuracy": 0.862},
@@ -71,21 +64,21 @@ class Config(Settings):
 
     # Training
     recipe: Literal["best", "base", "improved", "pretrained"] = "best"  # see the top of this file
-    epochs: int = 4  # passes over the training split
+    epochs: int = 3  # passes over the training split
     batch_size: int = 64  # reviews a step, over all processes
-    lr: float = 2e-3  # learning rate, at its highest
-    embedding_lr: float = 1.0  # learning rate of vectors of words and pairs, as a multiple of --lr
+    lr: float = 3e-3  # learning rate, at its highest
+    embedding_lr: float = 0.3  # learning rate of vectors of words and pairs, as a multiple of --lr
     schedule: training.Schedule = "cosine"  # course of the learning rate
     warmup_epochs: float = 0.2  # epochs over which the learning rate rises from zero
     weight_decay: float = 0.01  # on weight matrices only; never on biases and embeddings
     clip_norm: float = 1.0  # largest gradient norm; 0 = no clipping
     ema_decay: float = 0.0  # of averaged weights, a step; 0 = none
-    word_dropout: float = 0.5  # fraction of the training words replaced by <unk>
-    adversarial: float = 0.0  # length by which the inputs of a review move against it; 0 = not
+    word_dropout: float = 0.2  # fraction of the training words replaced by <unk>
+    adversarial: float = 1.5  # length by which the inputs of a review move against it; 0 = not
 
     # Model
     members: int = 2  # models, from different seeds, whose probabilities are averaged
-    embedding_size: int = 100  # numbers in a word's vector; pretrained vectors decide it
+    embedding_size: int = 128  # numbers in a word's vector; pretrained vectors decide it
     hidden_size: int = 128  # units of each LSTM, in each direction
     layers: int = 1  # LSTM layers
     bidirectional: bool = True  # read each review from both ends
@@ -93,15 +86,16 @@ class Config(Settings):
     dropout: float = 0.5  # after each layer
     embedding_dropout: float = 0.1  # fraction of the vocabulary dropped in a batch
     forget_bias: float = 1.0  # start of the forget gates' bias
-    regions: int = 100_000  # commonest word pairs that have a vector of their own; 0 = none
-    vectors: Vectors = "auto"  # auto, glove, none, or a file in GloVe's format
+    regions: int = 200_000  # commonest word pairs that have a vector of their own; 0 = none
+    vectors: Vectors = "none"  # none, glove, auto (where it is there), or a file in GloVe's format
 
     # Pretraining
-    pretrain_epochs: int = 0  # passes over training and unlabelled text for the vectors; 0 = none
+    pretrain_epochs: int = 4  # passes over the text, without labels, for the vectors; 0 = none
     pretrain_lr: float = 0.02  # learning rate of the vectors, falling to zero
     pretrain_radius: int = 10  # tokens before and after a region that it learns to predict
 
     # Self-training
+    unlabelled: bool = False  # read the reviews without a label too
     self_training_epochs: int = 0  # more, on reviews that these models labelled too; 0 = none
 
     # Text
@@ -110,8 +104,8 @@ class Config(Settings):
     label_column: str = ""  # of the table: its name, or its number from 1; empty = recognised
     text_columns: str = ""  # of the table, between commas; empty = recognised
     tokenizer: TokenizerName = "basic_english"  # words = punctuation deleted; subword = pieces
-    min_frequency: int = 2  # rarer words of the training split become <unk>
-    max_len: int = 512  # tokens kept of each review
+    min_frequency: int = 5  # rarer words of the training split become <unk>
+    max_len: int = 400  # tokens kept of each review
     keep: Keep = "both"  # which: the first, the last, or both halves
     val_fraction: float = 0.05  # of the training part, held out by film to choose the best epoch
     baselines: bool = True  # measure the linear models too (about a minute)
@@ -133,9 +127,18 @@ class Config(Settings):
         require(self.val_fraction <= 0.5, "--val-fraction must be at most 0.5")
         require(bool(self.csv) or not self.csv_test, "--csv-test needs --csv, the training table")
         require(
-            not self.pretrain_epochs or (self.vectors in ("auto", "none") and self.regions > 0),
-            "--pretrain-epochs learns the vectors of words and pairs: leave out --vectors, and "
-            "set --regions above 0",
+            not self.pretrain_epochs or self.vectors == "none",
+            f"--vectors {self.vectors} and --pretrain-epochs both make the vectors of words: set "
+            "--pretrain-epochs 0",
+        )
+        require(
+            not self.pretrain_epochs or self.regions > 0,
+            "--pretrain-epochs learns vectors of word pairs: set --regions above 0, or "
+            "--pretrain-epochs 0",
+        )
+        require(
+            not self.self_training_epochs or self.unlabelled,
+            "--self-training-epochs learns from reviews without a label: add --unlabelled true",
         )
 
 
@@ -176,7 +179,7 @@ def load(config: Config) -> data.Reviews:
         label_column=config.label_column, text_columns=config.text_columns,
         tokenizer=config.tokenizer, min_frequency=config.min_frequency, max_len=config.max_len,
         keep=config.keep, val_fraction=config.val_fraction,
-        unlabelled=config.pretrain_epochs > 0 or config.self_training_epochs > 0,
+        unlabelled=config.unlabelled,
     )  # fmt: skip
 
 

@@ -57,7 +57,7 @@ PROJECTS = {
     "lstm_airquality": Project(
         "windows", 1.0, processes="--epochs 2 --baselines false --refit false"
     ),
-    "lstm_sentiment": Project("reviews", 3.0),
+    "lstm_sentiment": Project("reviews", 3.0, "--pretrain-epochs 0 --adversarial 0"),
     "resnext_comparison": Project("images", 1.3, "--models resnext29"),
     "transfer_food11": Project("images", 1.3, "--modes scratch --models efficientnet_b0"),
     "transformer_textcls": Project(

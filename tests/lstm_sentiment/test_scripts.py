@@ -14,7 +14,9 @@ from common.trained import find_trained
 from lstm_sentiment import predict, train
 
 SMALL = ["--data", "sample", "--hidden-size", "16", "--device", "cpu", "--lr", "0.01"]
-SMALL += ["--batch-size", "32"]
+SMALL += ["--batch-size", "32", "--epochs", "4", "--embedding-lr", "1", "--adversarial", "0"]
+SMALL += ["--vectors", "auto", "--pretrain-epochs", "0", "--min-frequency", "2"]
+PRETRAINING = ["--pretrain-epochs", "1", "--vectors", "none", "--embedding-size", "8"]
 SHORT = ["--baselines", "false", "--epochs", "2", "--limit-batches", "4", "--members", "1"]
 
 
@@ -152,7 +154,9 @@ def test_predict_takes_one_token_and_a_hundred_thousand(trained, monkeypatch):
         (["--val-fraction", "0"], "--val-fraction must be above 0"),
         (["--val-fraction", "0.6"], "--val-fraction must be at most 0.5"),
         (["--csv-test", "a.csv"], "--csv-test needs --csv"),
-        (["--recipe", "pretrained", "--regions", "0"], "set --regions above 0"),
+        (["--regions", "0"], "set --regions above 0"),
+        (["--vectors", "glove"], "--vectors glove and --pretrain-epochs .*set --pretrain-epochs 0"),
+        (["--self-training-epochs", "1"], "add --unlabelled true"),
     ],
 )
 def test_impossible_settings_are_one_sentence(arguments, message):
@@ -230,10 +234,11 @@ def test_members_are_averaged_and_the_first_is_what_one_alone_would_be(pair, tra
     [
         ["--recipe", "base"],
         ["--recipe", "improved", "--pooling", "attention", "--regions", "50"],
-        ["--recipe", "pretrained", "--pretrain-epochs", "1", "--embedding-size", "8"],
+        ["--recipe", "pretrained", *PRETRAINING],
+        ["--adversarial", "1", *PRETRAINING],
         ["--pooling", "mean", "--tokenizer", "words", "--keep", "last", "--max-len", "20"],
     ],
-    ids=["base", "improved", "pretrained", "mean"],
+    ids=["base", "improved", "pretrained", "adversarial", "mean"],
 )
 def test_recipes_and_settings_run_and_predict(train_here, settings, tmp_path):
     _, folder = train_here(tmp_path, *settings, "--epochs", "1")
@@ -243,6 +248,7 @@ def test_recipes_and_settings_run_and_predict(train_here, settings, tmp_path):
 def test_recipes_are_the_published_forms():
     base, improved = train.Config(recipe="base"), train.Config(recipe="improved", epochs=1)
     assert (base.layers, base.bidirectional, base.pooling) == (3, False, "last")
-    assert base.vectors == "none"
+    assert (base.vectors, improved.vectors) == ("none", "auto")
+    assert not base.pretrain_epochs + base.adversarial + base.regions
     assert (improved.layers, improved.bidirectional, improved.pooling) == (3, True, "last")
     assert improved.epochs == 1

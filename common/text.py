@@ -15,7 +15,7 @@ import zipfile
 import zlib
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from itertools import chain, islice
@@ -395,6 +395,7 @@ class Corpus:
 # Word vectors
 
 GLOVE_FILE = "glove.6B.100d.txt"
+SAMPLE_SIZE = 100  # numbers in a vector of a sample
 GLOVE = DataSet(
     name="GloVe 6B",
     folder="glove.6B",
@@ -527,12 +528,19 @@ def open_vectors(path: Path) -> IO[bytes]:
             raise UserError(f"{path} is damaged ({error}): get it again") from error
 
 
-def write_vectors(path: Path, words: Sequence[str], matrix: np.ndarray) -> None:
-    """Write a file in GloVe's text format: a word and its numbers on each line."""
-    lines = [
-        f"{word} " + " ".join(f"{number:.5f}" for number in row)
-        for word, row in zip(words, matrix, strict=True)
-    ]
+def write_sample_vectors(path: Path, groups: Iterable[str], rng: np.random.Generator) -> None:
+    """Write random vectors in GloVe's text format: a word and its numbers on each line.
+
+    groups: words between blanks; those of one group lie near one another, and one word in ten has
+    no vector.
+    """
+    lines = []
+    for group in groups:
+        centre = rng.normal(0, 0.25, SAMPLE_SIZE)
+        for word in group.split():
+            if rng.random() > 0.1:
+                vector = centre + rng.normal(0, 0.4, SAMPLE_SIZE)
+                lines.append(f"{word} " + " ".join(f"{number:.5f}" for number in vector))
     path.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
 
 

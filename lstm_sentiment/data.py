@@ -298,7 +298,6 @@ COUNTS = {"train": 480, "test": 160}  # reviews of each class
 WITHOUT_LABEL_COUNT = 600
 PER_FILM = 6
 WRONG_LABELS = 0.05
-VECTOR_SIZE = 100
 POSITIVE = (
     "wonderful superb moving brilliant charming gripping delightful excellent touching funny "
     "masterful beautiful clever fresh powerful perfect"
@@ -336,7 +335,8 @@ def write_sample(folder: Path) -> None:
                 films.append(f"http://films.example/{part}/{number // PER_FILM}\n")
             path = folder / file_of_films(f"{part}/{name}")
             path.write_text("".join(films), encoding="utf-8")
-    write_sample_vectors(rng, folder / GLOVE_FILE)
+    groups = (POSITIVE, NEGATIVE, COMMON + " not ! ' s")
+    text.write_sample_vectors(folder / GLOVE_FILE, groups, rng)
     (folder / WITHOUT_LABEL).mkdir()
     for number in range(WITHOUT_LABEL_COUNT):
         body = sample_review(rng, rng.random() < 0.5)
@@ -358,18 +358,6 @@ def sample_review(rng: np.random.Generator, positive: bool) -> str:
             group = (POSITIVE if likes != negated else NEGATIVE).split()
         words.append(group[rng.integers(len(group))])
     return " ".join(words)
-
-
-def write_sample_vectors(rng: np.random.Generator, path: Path) -> None:
-    """Words of one kind lie near one another; one word in ten has no vector."""
-    words, rows = [], []
-    for group in (POSITIVE, NEGATIVE, COMMON + " not ! ' s"):
-        centre = rng.normal(0, 0.25, VECTOR_SIZE)
-        for word in group.split():
-            if rng.random() > 0.1:
-                words.append(word)
-                rows.append(centre + rng.normal(0, 0.4, VECTOR_SIZE))
-    text.write_vectors(path, words, np.array(rows))
 
 
 IMDB = DataSet(

@@ -62,8 +62,6 @@ PUBLISHED = {  # on the same test reviews; the last two learned from the unlabel
 
 @dataclass
 class Config(Settings):
-    """Settings of lstm_sentiment."""
-
     RECIPES: ClassVar = {"base": BASE, "improved": IMPROVED, "pretrained": PRETRAINED}
     # One LSTM direction of 128 units, with AVX512-BF16 and without AMX: 76,000 tokens/s
     # in bfloat16, 87,000 in float32. With AMX it was not measured.

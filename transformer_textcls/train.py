@@ -40,8 +40,6 @@ SEED_STEP = 1000  # from the seed of one member to the next one's
 
 @dataclass
 class Config(Settings):
-    """Settings of transformer_textcls."""
-
     RECIPES: ClassVar = {"published": PUBLISHED_RECIPE}
     # On 2 idle cores two threads train 1,131 to 1,169 texts/s and one 745 to 1,122; where another
     # program keeps one core busy, two threads fall to 20 to 275, one does not.

@@ -17,7 +17,7 @@ from common import checkpoints, device
 from common.image_folders import decode, printable, walk
 from common.images import Normalise, load
 from common.runs import csv_row
-from common.settings import UserError, warn
+from common.settings import Settings, UserError, from_saved, warn
 from common.trained import Trained
 
 PREDICTED_TOGETHER = 32  # images
@@ -45,6 +45,16 @@ class Prediction:
     file: str
     classes: dict[str, float]
     error: str = ""
+
+
+def restore(
+    trained: Trained, config_class: type[Settings], build: Callable[..., nn.Module]
+) -> nn.Module:
+    """The trained network, on the CPU: `build(name, settings, classes)` with its weights."""
+    kept = trained.preprocessing
+    model = build(kept["network"], from_saved(config_class, trained.settings), len(kept["classes"]))
+    checkpoints.load_weights(model, trained.weights[0], str(trained.folder))
+    return model.eval()
 
 
 def predict(trained: Trained, model: nn.Module, config: PredictConfig) -> Iterator[Prediction]:

@@ -7,7 +7,6 @@ worker processes are needed on a CPU and no copies on a GPU.
 
 import math
 import statistics
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -502,8 +501,7 @@ def linear_baselines(
         parts = {"val": val, "test": test}
         return {name: model.predict(features(part.pixels)) for name, part in parts.items()}
 
-    made_by = [sys.modules[__name__]]
-    linear = checkpoints.cached(cache, "linear", {"images": image_set.key}, build, made_by)
+    linear = checkpoints.cached(cache, "linear", {"images": image_set.key}, build)
     largest = int(train.labels.bincount().argmax())
     predicted = {
         "largest class": {"val": np.full(len(val), largest), "test": np.full(len(test), largest)},

@@ -10,7 +10,6 @@ import html
 import io
 import re
 import string
-import sys
 import zipfile
 import zlib
 from array import array
@@ -457,7 +456,7 @@ def word_vectors(path: Path, words: Sequence[str], cache: Path, seed: int = 0) -
     vectors.
     """
     key = {"file": content_digest([path], path.parent, cache)}
-    kept = cached(cache, "vectors", key, lambda: read_vectors(path), [sys.modules[__name__]])
+    kept = cached(cache, "vectors", key, lambda: read_vectors(path))
     row_of = {word: row for row, word in enumerate(kept["words"])}
     rows = torch.tensor([row_of.get(word, -1) for word in words])
     rows[PAD] = -1

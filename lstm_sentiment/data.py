@@ -8,7 +8,6 @@ train/unsup/ID_0.txt, and {train,test}/urls_{pos,neg}.txt, whose line ID names t
 
 import hashlib
 import re
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,7 +118,7 @@ def load(
         }
 
     key["data"] = source.checksum
-    kept = cached(cache, "reviews", key, build, made_by=[sys.modules[__name__], text])
+    kept = cached(cache, "reviews", key, build, made_by=[text])
     vocabulary, every = text.unpack(kept, tokenizer)
     rows = {name: np.flatnonzero(kept["split"] == number) for number, name in enumerate(SPLITS)}
     whole = {name: every.rows(own) for name, own in rows.items()}

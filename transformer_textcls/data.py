@@ -5,7 +5,6 @@ their articles, in four classes. Its CSV has no header: class (1 to 4), title, d
 """
 
 import csv as csv_files
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -78,8 +77,8 @@ def load(
         return text.pack(*text.prepare(table.texts, table.rows["train"], **how))
 
     cache = cache_folder(data_dir)
-    makers = [text, own_texts, sys.modules[__name__]]
-    vocabulary, tokens = text.unpack(cached(cache, "news", key | how, build, makers), tokenizer)
+    kept = cached(cache, "news", key | how, build, [text, own_texts])
+    vocabulary, tokens = text.unpack(kept, tokenizer)
     tokens = tokens.truncated(max_len)
     return News(
         source=source,

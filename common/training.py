@@ -153,19 +153,17 @@ def fit(
 
 
 def decay_groups(
-    model: nn.Module, weight_decay: float, *, no_decay: Iterable[Tensor] = ()
+    model: nn.Module, weight_decay: float, *, apart: Iterable[Tensor] = ()
 ) -> list[dict[str, Any]]:
-    """Trainable parameters in two groups: matrices with weight decay, and the rest without.
+    """Trainable parameters in two groups: matrices with weight decay, biases and norms without.
 
-    The rest: biases, norms, and the parameters named in `no_decay` (embeddings, say).
+    apart: parameters that the caller groups itself (embeddings, say), left out of both.
     """
-    spared = {id(parameter) for parameter in no_decay}
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    matrices = [p for p in parameters if p.ndim > 1 and id(p) not in spared]
-    rest = [p for p in parameters if p.ndim <= 1 or id(p) in spared]
+    others = {id(parameter) for parameter in apart}
+    parameters = [p for p in model.parameters() if p.requires_grad and id(p) not in others]
     return [
-        {"params": matrices, "weight_decay": weight_decay},
-        {"params": rest, "weight_decay": 0.0},
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
 
 

@@ -208,10 +208,8 @@ def build(
 def make_optimizer(config: Config, model: SentimentLSTM) -> torch.optim.Optimizer:
     """AdamW; the vectors have a learning rate of their own, and no decay: it fades rare words."""
     tables = [each.weight for each in (model.embedding, model.regions) if each is not None]
-    matrices, rest = training.decay_groups(model, config.weight_decay, no_decay=tables)
-    rest["params"] = [p for p in rest["params"] if p.ndim == 1]  # the tables come apart
-    apart = {"params": tables, "lr": config.lr * config.embedding_lr, "weight_decay": 0.0}
-    groups = [matrices, rest, apart]
+    groups = training.decay_groups(model, config.weight_decay, apart=tables)
+    groups += [{"params": tables, "lr": config.lr * config.embedding_lr, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, lr=config.lr, fused=True)
 
 

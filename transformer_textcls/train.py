@@ -166,12 +166,10 @@ def make_optimizer(config: Config, model: TransformerClassifier) -> torch.optim.
     Weight decay would draw rare words to zero, so the embedding has none.
     """
     table = model.embedding.weight
-    matrices, rest = decay_groups(model, config.weight_decay, no_decay=[table])
-    rest["params"] = [p for p in rest["params"] if p is not table]
-    groups = [matrices, rest]
+    groups = decay_groups(model, config.weight_decay, apart=[table])
     if table.requires_grad:
         lr = config.lr * config.embedding_lr
-        groups.append({"params": [table], "lr": lr, "weight_decay": 0.0})
+        groups += [{"params": [table], "lr": lr, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.98), fused=True)
 
 

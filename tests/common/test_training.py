@@ -145,13 +145,13 @@ def test_accumulation_needs_one_process(tmp_path, monkeypatch):
         task.fit(loader, accumulate=2)
 
 
-def test_weight_decay_spares_biases_norms_and_embeddings():
+def test_weight_decay_spares_biases_and_norms_and_leaves_out_what_stands_apart():
     embedding = nn.Embedding(5, 2)
     model = nn.Sequential(embedding, nn.Conv1d(1, 2, 3), nn.BatchNorm1d(2), nn.Linear(2, 2))
-    decayed, spared = training.decay_groups(model, 0.1, no_decay=[embedding.weight])
+    decayed, spared = training.decay_groups(model, 0.1, apart=[embedding.weight])
     assert [p.ndim for p in decayed["params"]] == [3, 2]
     assert decayed["weight_decay"] == 0.1
-    assert [p.ndim for p in spared["params"]] == [2, 1, 1, 1, 1]
+    assert [p.ndim for p in spared["params"]] == [1, 1, 1, 1]
     assert spared["weight_decay"] == 0.0
 
 

@@ -238,7 +238,8 @@ class Run:
             if step % STOP_LOOK_EVERY:
                 return
             wish = torch.tensor(root.signal or 0, device=self.device)
-            root.signal = int(distributed.largest(wish)) or None
+            torch.distributed.all_reduce(wish, torch.distributed.ReduceOp.MAX)
+            root.signal = int(wish) or None
         if root.signal:
             self.phase("stopped")
             metrics = {

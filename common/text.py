@@ -14,7 +14,7 @@ import zipfile
 import zlib
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from itertools import chain, islice
@@ -156,14 +156,9 @@ class Vocabulary:
         return Ragged.of([[self._index.get(t, UNK) for t in self.split(x)] or [UNK] for x in texts])
 
     def state(self) -> dict[str, Any]:
-        """What model.pt needs to encode new text the same way."""
+        """What model.pt needs to encode new text the same way: `Vocabulary(**state)`."""
         words = self.words[len(SPECIALS) :]
         return {"words": words, "tokenizer": self.tokenizer, "subword": self.subword}
-
-    @classmethod
-    def from_state(cls, state: Mapping[str, Any]) -> "Vocabulary":
-        """The vocabulary that `state` came from."""
-        return cls(**state)
 
 
 def prepare(

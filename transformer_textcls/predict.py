@@ -57,7 +57,7 @@ def main(config: PredictConfig) -> list[Answer]:
     trained = find_trained("transformer_textcls", config.run, config.out)
     place = device.choose(config.device)
     network = Ensemble(trained).to(place).eval()
-    vocabulary = Vocabulary.from_state(trained.preprocessing["vocabulary"])
+    vocabulary = Vocabulary(**trained.preprocessing["vocabulary"])
     max_len, classes = trained.settings["max_len"], trained.preprocessing["classes"]
 
     @torch.inference_mode()

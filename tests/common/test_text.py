@@ -110,7 +110,7 @@ def test_encode_equals_prepare_and_survives_a_checkpoint():
     texts = ["The cat sat.", "A dog #39;s life", "the dog"]
     vocabulary, tokens = prepare(texts, [0, 2])
     for again in (
-        Vocabulary.from_state(vocabulary.state()),
+        Vocabulary(**vocabulary.state()),
         unpack(pack(vocabulary, tokens), "basic_english")[0],
     ):
         assert again.encode(texts).tokens.tolist() == tokens.tokens.tolist()
@@ -123,7 +123,7 @@ def test_subword_learns_from_the_training_rows_only():
     vocabulary, tokens = prepare(texts, range(5), tokenizer="subword", max_size=40)
     assert vocabulary.split("low") == ["low"]
     assert "zyzzyva" not in vocabulary.words
-    again = Vocabulary.from_state(vocabulary.state())
+    again = Vocabulary(**vocabulary.state())
     assert again.encode(texts).tokens.tolist() == tokens.tokens.tolist()
     assert len(vocabulary) <= 40
 

@@ -64,13 +64,10 @@ def predict(trained: Trained, model: nn.Module, config: PredictConfig) -> Iterat
     model = model.to(place).eval()
     normalise = Normalise(kept["mean"].to(place), kept["std"].to(place))
 
-    def read(path: Path) -> np.ndarray:
-        return decode(path, kept["size"], bits=kept["bits"], max_megapixels=config.max_megapixels)
-
     def classify(pixels: Tensor) -> Tensor:
         return model(normalise(pixels.to(place))).softmax(1)
 
-    return predict_files(config, read, classify, kept["classes"])
+    return predict_files(config, kept["size"], kept["bits"], classify, kept["classes"])
 
 
 def example_batches(trained: Trained) -> list[tuple[Tensor]]:
@@ -85,15 +82,16 @@ def example_batches(trained: Trained) -> list[tuple[Tensor]]:
 @torch.inference_mode()
 def predict_files(
     config: PredictConfig,
-    read: Callable[[Path], np.ndarray],
+    size: int,
+    bits: int,
     classify: Callable[[Tensor], Tensor],
     classes: Sequence[str],
 ) -> Iterator[Prediction]:
     """The predictions one by one, in the order of the files; one that cannot be read has an error.
 
     Args:
-        read: a file -> an array of one shape; raises UserError.
-        classify: these, stacked -> (images, classes) probabilities.
+        size, bits: as `decode` takes them.
+        classify: uint8 (images, 3, size, size) -> (images, classes) probabilities.
 
     Raises:
         UserError: there is nothing to predict.
@@ -107,7 +105,7 @@ def predict_files(
             try:
                 if isinstance(file, UserError):
                     raise file
-                arrays.append(read(file))
+                arrays.append(decode(file, size, bits=bits, max_megapixels=config.max_megapixels))
             except UserError as error:
                 errors[place] = str(error)
         rows = iter(classify(torch.from_numpy(np.stack(arrays))) if arrays else ())

@@ -554,14 +554,12 @@ def draw_mistakes(
     rows, names = {}, plots.readable(classes)
     for model, own in probabilities.items():
         confidence, predicted = own.max(1)  # (images,)
-        wrong = (predicted != images.labels).nonzero()[:, 0]
-        worst = wrong[confidence[wrong].argsort(descending=True)][:shown].tolist()
         rows[model] = [
             (
                 images.pixels[i],
                 f"{names[images.labels[i]]} taken for\n{names[predicted[i]]}, {confidence[i]:.0%}",
             )
-            for i in worst
+            for i in metrics.mistakes(images.labels, own)[:shown]
         ]
     return plots.images(rows, "The most confident mistakes on the test split")
 

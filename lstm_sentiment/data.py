@@ -118,7 +118,7 @@ def load(
         }
 
     key["data"] = source.checksum
-    kept = cached(cache, "reviews", key, build, made_by=[text])
+    kept = cached(cache, "reviews", key, build, made_by=[text, own_texts])
     vocabulary, every = text.unpack(kept, tokenizer)
     rows = {name: np.flatnonzero(kept["split"] == number) for number, name in enumerate(SPLITS)}
     whole = {name: every.rows(own) for name, own in rows.items()}
@@ -149,10 +149,7 @@ def read_table(
         val_fraction=val_fraction,
         names=LABELS,
     )
-    split = np.empty(len(table.texts), np.int64)
-    for number, name in enumerate(SPLITS):
-        split[table.rows[name]] = number
-    return Raw(table.texts, table.texts, table.labels.numpy(), split)
+    return Raw(table.texts, table.texts, table.labels.numpy(), table.split.numpy())
 
 
 def read_folders(folder: Path, val_fraction: float, unlabelled: bool) -> Raw:

@@ -309,10 +309,7 @@ class Checkpoint:
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
         checkpoints.set_random_state(state["random"])
-        history = History(**state["history"])
-        if history.best in history.rows:
-            history.best = history.rows[history.rows.index(history.best)]
-        return history, state["best_weights"]
+        return History(**state["history"]), state["best_weights"]
 
 
 @torch.no_grad()

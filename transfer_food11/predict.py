@@ -37,7 +37,8 @@ def exported(trained: Trained) -> tuple[list[Classifier], list[tuple[Tensor, ...
     images, root = (
         Path(p) if p else None for p in map(trained.settings.get, ("images", "data_dir"))
     )
-    _, dataset = data.load(trained.preprocessing["side"], images=images, data_dir=root)
+    side = trained.preprocessing["side"]
+    _, dataset = data.load(side, images=images, data_dir=root, skip_small=True)
     normalise = normaliser(trained.preprocessing["name"], torch.device("cpu"))
     pixels = dataset.splits["test"].pixels[:9]
     return [load(trained)], [(normalise(part),) for part in pixels.split([5, 3, 1])]

@@ -95,6 +95,7 @@ def load(
         tables = [path for path in (csv, csv_test) if path]
         source = own_source(csv, tables, data_dir)
         table = read_table(tables, label_column, text_columns, val_fraction)
+        text.warn_unspaced(table.texts, tokenizer)
         key |= {"label_column": label_column, "text_columns": text_columns}
     else:
         source, table = obtain(IMDB, data, data_dir), None

@@ -1,7 +1,5 @@
 """What the predict.py of the text projects share: the texts that a user gives, and the answers."""
 
-import csv
-import io
 import json
 import os
 import re
@@ -126,10 +124,8 @@ def report(config: PredictConfig, answers: Iterable[Answer], sample: bool) -> li
         line = f"{mark}{answer.label:<12} {answer.probability:.3f}  {text[:100]}{answer.remark}"
         print(json.dumps({"text": answer.input.text} | made) if config.json else line, flush=True)
     if config.output:
-        table = io.StringIO()
-        names = dict.fromkeys(name for row in rows for name in row)
-        writer = csv.DictWriter(table, names, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        write_text(config.output, table.getvalue())
+        import pandas as pd
+
+        table = pd.DataFrame(rows, dtype=object)
+        write_text(config.output, table.to_csv(index=False, lineterminator="\n"))
     return kept

@@ -100,12 +100,7 @@ def in_order(count: int, batch_size: int) -> Plan:
 
 
 def tensor_loader(
-    tensors: Sequence[Tensor],
-    batch_size: int,
-    *,
-    shuffle: bool = False,
-    seed: int = 0,
-    least: int = 1,
+    tensors: Sequence[Tensor], batch_size: int, *, shuffle: bool = False, seed: int = 0
 ) -> Loader:
     """Batches of tensors of equal length; each batch is a tuple of their rows.
 
@@ -113,4 +108,4 @@ def tensor_loader(
     """
     count = len(tensors[0])
     plan = shuffled(count, batch_size, seed) if shuffle else in_order(count, batch_size)
-    return Loader(plan, lambda indices: tuple(tensor[indices] for tensor in tensors), least)
+    return Loader(plan, lambda indices: tuple(tensor[indices] for tensor in tensors))

@@ -13,6 +13,7 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import IO, Any
@@ -169,7 +170,7 @@ def cached(
     name: str,
     key: Mapping[str, Any],
     build: Callable[[], Arrays],
-    made_by: Sequence[ModuleType],
+    made_by: Sequence[ModuleType] = (),
 ) -> Arrays:
     """The arrays of `build()`, kept in `folder` for the next call with the same key.
 
@@ -177,10 +178,12 @@ def cached(
 
     Args:
         key: every setting and checksum that the arrays depend on, as JSON.
-        made_by: the modules whose source code the arrays depend on; where it changes, they are
-            built again.
+        made_by: modules whose source code the arrays depend on, besides that of `build`; where it
+            changes, they are built again.
     """
-    sources = [inspect.getsource(module) for module in (*made_by, inspect.getmodule(cached))]
+    function = build.func if isinstance(build, partial) else build
+    modules = (*made_by, inspect.getmodule(function), inspect.getmodule(cached))
+    sources = [inspect.getsource(module) for module in modules]
     code = hashlib.sha256("\0".join(sources).encode()).hexdigest()
     text = json.dumps({"code": code, **key}, sort_keys=True)
     path = folder / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.npz"
@@ -240,7 +243,7 @@ def content_digest(files: Iterable[Path | str], root: Path, cache: Path) -> str:
             digest.update(os.fsencode(name) + b"\0" + content.digest())
         return {"digest": [digest.hexdigest()]}
 
-    return str(cached(cache, "digest", {"files": known}, read, ())["digest"][0])
+    return str(cached(cache, "digest", {"files": known}, read)["digest"][0])
 
 
 def random_state() -> dict[str, Any]:

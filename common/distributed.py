@@ -56,13 +56,6 @@ def add_up(values: Tensor) -> Tensor:
     return values
 
 
-def largest(values: Tensor) -> Tensor:
-    """The largest of `values` over all processes, in place."""
-    if world_size() > 1:
-        dist.all_reduce(values, op=dist.ReduceOp.MAX)
-    return values
-
-
 def broadcast(value: Any) -> Any:
     """The main process's `value`, in every process."""
     if world_size() == 1:

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from common.settings import ROOT, UserError
-from common.trained import Trained, find_trained
+from common.trained import find_trained
 
 TOLERANCE = 1e-4  # of the largest output
 Batch = tuple[Tensor, ...]
@@ -112,15 +112,6 @@ def differs(network: nn.Module, session: Any, names: Sequence[str], batch: Batch
     return float((torch.from_numpy(other) - own).abs().max() / own.abs().max())
 
 
-def load(project: str, trained: Trained) -> tuple[Sequence[nn.Module], Sequence[Batch]]:
-    """The networks of a run and real samples for them, by the project's predict.py."""
-    sys.path.insert(0, str(ROOT))
-    script = importlib.import_module(f"{project}.predict")
-    if not hasattr(script, "exported"):
-        raise UserError(f"{project} has no export: its predict.py lacks `exported(trained)`")
-    return script.exported(trained)
-
-
 def main() -> None:
     plain_text = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser("python -m common.export", description=__doc__,
@@ -135,7 +126,7 @@ def main() -> None:
         project = options.run if is_project else folder.resolve().parent.name
         trained = find_trained(project, "" if is_project else str(folder), model=options.model)
         output = options.output or trained.folder / "model.onnx"
-        networks, batches = load(project, trained)
+        networks, batches = importlib.import_module(f"{project}.predict").exported(trained)
         difference = export(
             networks, batches, output, project=project, sample=trained.sample, data=trained.data,
             settings=trained.settings, preprocessing=trained.preprocessing,

@@ -425,7 +425,7 @@ def compare(decoded: Decoded, labels: np.ndarray, cache: Path) -> tuple[np.ndarr
         }
 
     key = {"images": decoded.key, "labels": labels.tolist()}
-    kept = checkpoints.cached(cache, "duplicates", key, build, [sys.modules[__name__]])
+    kept = checkpoints.cached(cache, "duplicates", key, build)
     return kept["groups"], kept["copies"]
 
 

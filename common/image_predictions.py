@@ -17,7 +17,7 @@ from common import checkpoints, device
 from common.image_folders import decode, printable, walk
 from common.images import Normalise, load
 from common.runs import csv_row
-from common.settings import UserError, warn
+from common.settings import Settings, UserError, from_saved, warn
 from common.trained import Trained
 
 PREDICTED_TOGETHER = 32  # images
@@ -47,6 +47,16 @@ class Prediction:
     error: str = ""
 
 
+def restore(
+    trained: Trained, config_class: type[Settings], build: Callable[..., nn.Module]
+) -> nn.Module:
+    """The trained network, on the CPU: `build(name, settings, classes)` with its weights."""
+    kept = trained.preprocessing
+    model = build(kept["network"], from_saved(config_class, trained.settings), len(kept["classes"]))
+    checkpoints.load_weights(model, trained.weights[0], str(trained.folder))
+    return model.eval()
+
+
 def predict(trained: Trained, model: nn.Module, config: PredictConfig) -> Iterator[Prediction]:
     """The predictions of a run's model one by one; the run kept `ImageSet.preprocessing`."""
     kept = trained.preprocessing
@@ -54,13 +64,10 @@ def predict(trained: Trained, model: nn.Module, config: PredictConfig) -> Iterat
     model = model.to(place).eval()
     normalise = Normalise(kept["mean"].to(place), kept["std"].to(place))
 
-    def read(path: Path) -> np.ndarray:
-        return decode(path, kept["size"], bits=kept["bits"], max_megapixels=config.max_megapixels)
-
     def classify(pixels: Tensor) -> Tensor:
         return model(normalise(pixels.to(place))).softmax(1)
 
-    return predict_files(config, read, classify, kept["classes"])
+    return predict_files(config, kept["size"], kept["bits"], classify, kept["classes"])
 
 
 def example_batches(trained: Trained) -> list[tuple[Tensor]]:
@@ -75,15 +82,16 @@ def example_batches(trained: Trained) -> list[tuple[Tensor]]:
 @torch.inference_mode()
 def predict_files(
     config: PredictConfig,
-    read: Callable[[Path], np.ndarray],
+    size: int,
+    bits: int,
     classify: Callable[[Tensor], Tensor],
     classes: Sequence[str],
 ) -> Iterator[Prediction]:
     """The predictions one by one, in the order of the files; one that cannot be read has an error.
 
     Args:
-        read: a file -> an array of one shape; raises UserError.
-        classify: these, stacked -> (images, classes) probabilities.
+        size, bits: as `decode` takes them.
+        classify: uint8 (images, 3, size, size) -> (images, classes) probabilities.
 
     Raises:
         UserError: there is nothing to predict.
@@ -97,7 +105,7 @@ def predict_files(
             try:
                 if isinstance(file, UserError):
                     raise file
-                arrays.append(read(file))
+                arrays.append(decode(file, size, bits=bits, max_megapixels=config.max_megapixels))
             except UserError as error:
                 errors[place] = str(error)
         rows = iter(classify(torch.from_numpy(np.stack(arrays))) if arrays else ())

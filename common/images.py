@@ -7,7 +7,6 @@ worker processes are needed on a CPU and no copies on a GPU.
 
 import math
 import statistics
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -502,8 +501,7 @@ def linear_baselines(
         parts = {"val": val, "test": test}
         return {name: model.predict(features(part.pixels)) for name, part in parts.items()}
 
-    made_by = [sys.modules[__name__]]
-    linear = checkpoints.cached(cache, "linear", {"images": image_set.key}, build, made_by)
+    linear = checkpoints.cached(cache, "linear", {"images": image_set.key}, build)
     largest = int(train.labels.bincount().argmax())
     predicted = {
         "largest class": {"val": np.full(len(val), largest), "test": np.full(len(test), largest)},
@@ -556,14 +554,12 @@ def draw_mistakes(
     rows, names = {}, plots.readable(classes)
     for model, own in probabilities.items():
         confidence, predicted = own.max(1)  # (images,)
-        wrong = (predicted != images.labels).nonzero()[:, 0]
-        worst = wrong[confidence[wrong].argsort(descending=True)][:shown].tolist()
         rows[model] = [
             (
                 images.pixels[i],
                 f"{names[images.labels[i]]} taken for\n{names[predicted[i]]}, {confidence[i]:.0%}",
             )
-            for i in worst
+            for i in metrics.mistakes(images.labels, own)[:shown]
         ]
     return plots.images(rows, "The most confident mistakes on the test split")
 

@@ -77,6 +77,17 @@ def classification(labels: Any, probabilities: Any, classes: Sequence[str]) -> d
     }
 
 
+def mistakes(labels: Any, probabilities: Any) -> np.ndarray:
+    """The rows whose likeliest class is not the true one, the surest first.
+
+    Args:
+        labels, probabilities: as in `classification`.
+    """
+    labels, probabilities = np.asarray(labels), np.asarray(probabilities)
+    wrong = np.flatnonzero(probabilities.argmax(1) != labels)
+    return wrong[np.argsort(-probabilities[wrong].max(1), kind="stable")]
+
+
 def paired_interval(own: Any, other: Any, seed: int = 0) -> tuple[float, float, float]:
     """Mean difference own - other of two scores of the same rows, and its 95 % interval.
 

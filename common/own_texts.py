@@ -167,13 +167,18 @@ def is_header(first: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
 class Labelled:
     """Texts with their classes, in splits.
 
-    labels: int64 (texts,), numbers of `classes`. rows: the texts of each split, by number.
+    labels: int64 (texts,), numbers of `classes`. split: int64 (texts,), numbers of SPLITS.
     """
 
     texts: list[str]
     labels: Tensor
     classes: tuple[str, ...]
-    rows: dict[str, Tensor]
+    split: Tensor
+
+    @property
+    def rows(self) -> dict[str, Tensor]:
+        """The texts of each split, by number."""
+        return {name: (self.split == n).nonzero()[:, 0] for n, name in enumerate(SPLITS)}
 
 
 def read_labelled(
@@ -218,13 +223,13 @@ def read_labelled(
     split = draw_splits(numbers, counts, val_fraction, classes)
     if len(files) == 1:
         split = join_copies(split, texts)
-    rows = {name: (split == number).nonzero()[:, 0] for number, name in enumerate(SPLITS)}
-    if not all(map(len, rows.values())):
+    labelled = Labelled(texts, numbers, classes, split)
+    if not all(map(len, labelled.rows.values())):
         raise UserError(
             f"{files[0]} cannot be split ({counts[0]} rows, {len(classes)} classes): give more "
             "rows of each class, with different texts, or name another --label-column"
         )
-    return Labelled(texts, numbers, classes, rows)
+    return labelled
 
 
 def number_labels(

@@ -3,7 +3,6 @@
 matplotlib is imported where it is used: its second would delay the first step of every training.
 """
 
-import io
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -58,9 +57,7 @@ def save(drawn: "Figure", path: Path, sample: bool = False) -> None:
     if sample:
         title = drawn.get_suptitle()
         drawn.suptitle(f"{title} - SAMPLE DATA" if title else "SAMPLE DATA")
-    image = io.BytesIO()
-    drawn.savefig(image, format="png", dpi=110)
-    write_atomically(path, lambda file: file.write(image.getvalue()))
+    write_atomically(path, lambda file: drawn.savefig(file, format="png", dpi=110))
 
 
 def readable(names: Sequence[str]) -> list[str]:

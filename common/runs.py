@@ -32,7 +32,7 @@ from filelock import BaseFileLock, FileLock, Timeout
 from torch import Tensor, nn
 
 from common import checkpoints, device, distributed
-from common.metrics import paired_interval
+from common.metrics import mistakes, paired_interval
 from common.settings import (
     RESUME_FREE,
     ROOT,
@@ -238,7 +238,8 @@ class Run:
             if step % STOP_LOOK_EVERY:
                 return
             wish = torch.tensor(root.signal or 0, device=self.device)
-            root.signal = int(distributed.largest(wish)) or None
+            torch.distributed.all_reduce(wish, torch.distributed.ReduceOp.MAX)
+            root.signal = int(wish) or None
         if root.signal:
             self.phase("stopped")
             metrics = {
@@ -293,12 +294,11 @@ class Run:
             probabilities: (rows, classes).
         """
         labels, probabilities = np.asarray(labels), np.asarray(probabilities)
-        predicted, surest = probabilities.argmax(1), probabilities.max(1)
-        wrong = np.flatnonzero(predicted != labels)
         rows = [["item", "truth", "prediction", "probability"]]
-        for row in wrong[np.argsort(-surest[wrong], kind="stable")]:
-            names = [classes[labels[row]], classes[predicted[row]]]
-            rows.append([items[row], *names, f"{surest[row]:.4f}"])
+        for row in mistakes(labels, probabilities):
+            predicted = probabilities[row].argmax()
+            names = [classes[labels[row]], classes[predicted]]
+            rows.append([items[row], *names, f"{probabilities[row, predicted]:.4f}"])
         if self.is_main:
             text = "".join(csv_row(row) for row in rows)
             checkpoints.write_text(self.folder / "mistakes.csv", text)

@@ -10,12 +10,11 @@ import html
 import io
 import re
 import string
-import sys
 import zipfile
 import zlib
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from itertools import chain, islice
@@ -157,14 +156,9 @@ class Vocabulary:
         return Ragged.of([[self._index.get(t, UNK) for t in self.split(x)] or [UNK] for x in texts])
 
     def state(self) -> dict[str, Any]:
-        """What model.pt needs to encode new text the same way."""
+        """What model.pt needs to encode new text the same way: `Vocabulary(**state)`."""
         words = self.words[len(SPECIALS) :]
         return {"words": words, "tokenizer": self.tokenizer, "subword": self.subword}
-
-    @classmethod
-    def from_state(cls, state: Mapping[str, Any]) -> "Vocabulary":
-        """The vocabulary that `state` came from."""
-        return cls(**state)
 
 
 def prepare(
@@ -395,6 +389,7 @@ class Corpus:
 # Word vectors
 
 GLOVE_FILE = "glove.6B.100d.txt"
+SAMPLE_SIZE = 100  # numbers in a vector of a sample
 GLOVE = DataSet(
     name="GloVe 6B",
     folder="glove.6B",
@@ -456,7 +451,7 @@ def word_vectors(path: Path, words: Sequence[str], cache: Path, seed: int = 0) -
     vectors.
     """
     key = {"file": content_digest([path], path.parent, cache)}
-    kept = cached(cache, "vectors", key, lambda: read_vectors(path), [sys.modules[__name__]])
+    kept = cached(cache, "vectors", key, lambda: read_vectors(path))
     row_of = {word: row for row, word in enumerate(kept["words"])}
     rows = torch.tensor([row_of.get(word, -1) for word in words])
     rows[PAD] = -1
@@ -527,12 +522,19 @@ def open_vectors(path: Path) -> IO[bytes]:
             raise UserError(f"{path} is damaged ({error}): get it again") from error
 
 
-def write_vectors(path: Path, words: Sequence[str], matrix: np.ndarray) -> None:
-    """Write a file in GloVe's text format: a word and its numbers on each line."""
-    lines = [
-        f"{word} " + " ".join(f"{number:.5f}" for number in row)
-        for word, row in zip(words, matrix, strict=True)
-    ]
+def write_sample_vectors(path: Path, groups: Iterable[str], rng: np.random.Generator) -> None:
+    """Write random vectors in GloVe's text format: a word and its numbers on each line.
+
+    groups: words between blanks; those of one group lie near one another, and one word in ten has
+    no vector.
+    """
+    lines = []
+    for group in groups:
+        centre = rng.normal(0, 0.25, SAMPLE_SIZE)
+        for word in group.split():
+            if rng.random() > 0.1:
+                vector = centre + rng.normal(0, 0.4, SAMPLE_SIZE)
+                lines.append(f"{word} " + " ".join(f"{number:.5f}" for number in vector))
     path.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
 
 

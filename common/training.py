@@ -3,8 +3,8 @@
 A project writes `step(model, batch) -> (loss, count, totals)`: the mean loss of the batch, how many
 items it is the mean over, and totals over them (`{"accuracy": right answers}`) that are reported
 divided by the count. `fit` does the rest: epochs, schedule, gradient norm, averaged weights, the
-best epoch on validation, early stopping, and exact resume from the end of an epoch, in one process
-or in a torchrun job.
+best epoch on validation, and exact resume from the end of an epoch, in one process or in a torchrun
+job.
 """
 
 import math
@@ -49,7 +49,6 @@ def fit(
     warmup_epochs: float = 0.0,
     clip_norm: float = 0.0,
     ema_decay: float = 0.0,
-    patience: int = 0,
     monitor: str = "val_loss",
     accumulate: int = 1,
     after_backward: Callable[[int], None] | None = None,
@@ -65,7 +64,6 @@ def fit(
         step: see the module's docstring; runs under autocast.
         clip_norm: largest norm of all gradients together; 0 = no clipping.
         ema_decay: decay a step of the averaged weights that are validated and kept; 0 = none.
-        patience: epochs without a better `monitor` before the training stops; 0 = never.
         monitor: the column that chooses the best epoch: its least if it ends in "loss", else its
             largest.
         accumulate: parts in which each batch goes through the network, to save memory.
@@ -93,8 +91,7 @@ def fit(
     parameters = [p for p in model.parameters() if p.requires_grad]
 
     with run.interruptible():
-        while not has_ended(history, epochs, patience):
-            epoch = len(history.rows)
+        for epoch in range(len(history.rows), epochs):
             seed_processes(run.config.seed, epoch)
             network.train()
             sums = Sums(run.device)
@@ -149,26 +146,24 @@ def fit(
                 history.best = row
                 best_weights = {name: v.clone() for name, v in kept.state_dict().items()}
             run.log(row, epochs, is_best=history.best is row)
-            checkpoint.save(history, best_weights, now=has_ended(history, epochs, patience))
+            checkpoint.save(history, best_weights, now=epoch == epochs - 1)
     model.load_state_dict(best_weights or kept.state_dict())
     run.train_seconds = history.seconds
     return history
 
 
 def decay_groups(
-    model: nn.Module, weight_decay: float, *, no_decay: Iterable[Tensor] = ()
+    model: nn.Module, weight_decay: float, *, apart: Iterable[Tensor] = ()
 ) -> list[dict[str, Any]]:
-    """Trainable parameters in two groups: matrices with weight decay, and the rest without.
+    """Trainable parameters in two groups: matrices with weight decay, biases and norms without.
 
-    The rest: biases, norms, and the parameters named in `no_decay` (embeddings, say).
+    apart: parameters that the caller groups itself (embeddings, say), left out of both.
     """
-    spared = {id(parameter) for parameter in no_decay}
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    matrices = [p for p in parameters if p.ndim > 1 and id(p) not in spared]
-    rest = [p for p in parameters if p.ndim <= 1 or id(p) in spared]
+    others = {id(parameter) for parameter in apart}
+    parameters = [p for p in model.parameters() if p.requires_grad and id(p) not in others]
     return [
-        {"params": matrices, "weight_decay": weight_decay},
-        {"params": rest, "weight_decay": 0.0},
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
 
 
@@ -271,12 +266,6 @@ def is_better(row: Mapping[str, Any], best: Mapping[str, Any], monitor: str) -> 
     return not best or sign * row[monitor] > sign * best[monitor]
 
 
-def has_ended(history: History, epochs: int, patience: int) -> bool:
-    """Whether all epochs are trained, or the best one lies `patience` epochs back."""
-    done = len(history.rows)
-    return done >= epochs or 0 < patience <= done - history.best.get("epoch", 0)
-
-
 class Checkpoint:
     """All that an exact resume needs, in the file checkpoint.pt of a run's folder."""
 
@@ -320,10 +309,7 @@ class Checkpoint:
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
         checkpoints.set_random_state(state["random"])
-        history = History(**state["history"])
-        if history.best in history.rows:
-            history.best = history.rows[history.rows.index(history.best)]
-        return history, state["best_weights"]
+        return History(**state["history"]), state["best_weights"]
 
 
 @torch.no_grad()

@@ -70,8 +70,6 @@ PUBLISHED = {
 
 @dataclass
 class Config(Settings):
-    """Settings of conv_autoencoder_nab."""
-
     ONE_THREAD: ClassVar[bool] = True  # networks so small gain nothing from a second
 
     # Training

@@ -52,8 +52,6 @@ OWN = "this run"
 
 @dataclass
 class Config(Settings):
-    """Settings of lstm_airquality."""
-
     RECIPES: ClassVar = {"published": PUBLISHED_RECIPE, "24h": DAY_AHEAD_RECIPE}
     ONE_THREAD: ClassVar = True  # a second thread takes longer than it saves
 

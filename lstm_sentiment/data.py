@@ -8,7 +8,6 @@ train/unsup/ID_0.txt, and {train,test}/urls_{pos,neg}.txt, whose line ID names t
 
 import hashlib
 import re
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,6 +95,7 @@ def load(
         tables = [path for path in (csv, csv_test) if path]
         source = own_source(csv, tables, data_dir)
         table = read_table(tables, label_column, text_columns, val_fraction)
+        text.warn_unspaced(table.texts, tokenizer)
         key |= {"label_column": label_column, "text_columns": text_columns}
     else:
         source, table = obtain(IMDB, data, data_dir), None
@@ -119,7 +119,7 @@ def load(
         }
 
     key["data"] = source.checksum
-    kept = cached(cache, "reviews", key, build, made_by=[sys.modules[__name__], text])
+    kept = cached(cache, "reviews", key, build, made_by=[text, own_texts])
     vocabulary, every = text.unpack(kept, tokenizer)
     rows = {name: np.flatnonzero(kept["split"] == number) for number, name in enumerate(SPLITS)}
     whole = {name: every.rows(own) for name, own in rows.items()}
@@ -150,10 +150,7 @@ def read_table(
         val_fraction=val_fraction,
         names=LABELS,
     )
-    split = np.empty(len(table.texts), np.int64)
-    for number, name in enumerate(SPLITS):
-        split[table.rows[name]] = number
-    return Raw(table.texts, table.texts, table.labels.numpy(), split)
+    return Raw(table.texts, table.texts, table.labels.numpy(), table.split.numpy())
 
 
 def read_folders(folder: Path, val_fraction: float, unlabelled: bool) -> Raw:
@@ -298,7 +295,6 @@ COUNTS = {"train": 480, "test": 160}  # reviews of each class
 WITHOUT_LABEL_COUNT = 600
 PER_FILM = 6
 WRONG_LABELS = 0.05
-VECTOR_SIZE = 100
 POSITIVE = (
     "wonderful superb moving brilliant charming gripping delightful excellent touching funny "
     "masterful beautiful clever fresh powerful perfect"
@@ -336,7 +332,8 @@ def write_sample(folder: Path) -> None:
                 films.append(f"http://films.example/{part}/{number // PER_FILM}\n")
             path = folder / file_of_films(f"{part}/{name}")
             path.write_text("".join(films), encoding="utf-8")
-    write_sample_vectors(rng, folder / GLOVE_FILE)
+    groups = (POSITIVE, NEGATIVE, COMMON + " not ! ' s")
+    text.write_sample_vectors(folder / GLOVE_FILE, groups, rng)
     (folder / WITHOUT_LABEL).mkdir()
     for number in range(WITHOUT_LABEL_COUNT):
         body = sample_review(rng, rng.random() < 0.5)
@@ -360,18 +357,6 @@ def sample_review(rng: np.random.Generator, positive: bool) -> str:
     return " ".join(words)
 
 
-def write_sample_vectors(rng: np.random.Generator, path: Path) -> None:
-    """Words of one kind lie near one another; one word in ten has no vector."""
-    words, rows = [], []
-    for group in (POSITIVE, NEGATIVE, COMMON + " not ! ' s"):
-        centre = rng.normal(0, 0.25, VECTOR_SIZE)
-        for word in group.split():
-            if rng.random() > 0.1:
-                words.append(word)
-                rows.append(centre + rng.normal(0, 0.4, VECTOR_SIZE))
-    text.write_vectors(path, words, np.array(rows))
-
-
 IMDB = DataSet(
     name="Large Movie Review Dataset",
     folder="aclImdb",
@@ -381,7 +366,6 @@ IMDB = DataSet(
             path="aclImdb_v1.tar.gz",
             urls=("https://ai.stanford.edu/~amaas/data/sentiment/aclImdb_v1.tar.gz",),
             sha256="c40f74a18d3b61f90feba1e17730e0d38e8b97c05fde7008942e91923d1658fe",
-            md5="7c2ac02c03563afcf9b574c7e56c153a",
             unpack=True,
         ),
     ),

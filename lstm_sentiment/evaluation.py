@@ -95,12 +95,10 @@ def report(run: Run, reviews: Reviews, probabilities: Tensor, count: int = 6) ->
     both = torch.stack([1 - probabilities, probabilities], 1)  # (reviews, classes)
     run.save_mistakes(reviews.names["test"], labels.long(), both, CLASSES)
     run.print("most confident mistakes:")
-    distance = (probabilities - labels).abs()
-    for row in distance.argsort(descending=True)[:count].tolist():
-        if distance[row] > 0.5:
-            words = shorten(reviews.text("test", row), 100, placeholder=" ...")
-            truth = CLASSES[int(labels[row])]
-            run.print(f"  {probabilities[row]:.3f} positive, truly {truth}: {words}")
+    for row in metrics.mistakes(labels, both)[:count]:
+        words = shorten(reviews.text("test", row), 100, placeholder=" ...")
+        truth = CLASSES[int(labels[row])]
+        run.print(f"  {probabilities[row]:.3f} positive, truly {truth}: {words}")
     right = (probabilities > 0.5) == labels.bool()
     return {
         "confusion": metrics.classification(labels, both, CLASSES)["confusion"],

@@ -42,7 +42,7 @@ class Predictor:
 
     def __init__(self, trained: Trained, place: torch.device):
         self.settings = from_saved(train.Config, trained.settings)
-        self.vocabulary = Vocabulary.from_state(trained.preprocessing["vocabulary"])
+        self.vocabulary = Vocabulary(**trained.preprocessing["vocabulary"])
         self.models, self.place = [], place
         for weights in trained.weights:
             # Pretrained vectors decided the embedding's size.

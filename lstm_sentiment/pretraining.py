@@ -13,7 +13,6 @@ skip-gram of Mikolov et al. 2013 becomes one matrix product, which a CPU compute
 
 import hashlib
 import math
-import sys
 
 import torch
 from torch import Tensor, nn
@@ -64,7 +63,7 @@ def learn(
         scale = SPREAD / tables["words"].std()
         return {name: (table * scale).cpu().numpy() for name, table in tables.items()}
 
-    kept = cached(reviews.cache, "pretrained", key, build, [sys.modules[__name__], text])
+    kept = cached(reviews.cache, "pretrained", key, build, [text])
     return torch.from_numpy(kept["words"]), torch.from_numpy(kept["pairs"])
 
 

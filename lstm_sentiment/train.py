@@ -55,8 +55,6 @@ PUBLISHED = {  # on the same test reviews; the last two learned from the unlabel
 
 @dataclass
 class Config(Settings):
-    """Settings of lstm_sentiment."""
-
     RECIPES: ClassVar = {"base": BASE, "improved": IMPROVED, "pretrained": PRETRAINED}
     # One LSTM direction of 128 units, with AVX512-BF16 and without AMX: 76,000 tokens/s
     # in bfloat16, 87,000 in float32. With AMX it was not measured.
@@ -213,10 +211,8 @@ def build(
 def make_optimizer(config: Config, model: SentimentLSTM) -> torch.optim.Optimizer:
     """AdamW; the vectors have a learning rate of their own, and no decay: it fades rare words."""
     tables = [each.weight for each in (model.embedding, model.regions) if each is not None]
-    matrices, rest = training.decay_groups(model, config.weight_decay, no_decay=tables)
-    rest["params"] = [p for p in rest["params"] if p.ndim == 1]  # the tables come apart
-    apart = {"params": tables, "lr": config.lr * config.embedding_lr, "weight_decay": 0.0}
-    groups = [matrices, rest, apart]
+    groups = training.decay_groups(model, config.weight_decay, apart=tables)
+    groups += [{"params": tables, "lr": config.lr * config.embedding_lr, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, lr=config.lr, fused=True)
 
 

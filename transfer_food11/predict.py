@@ -10,13 +10,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from common import device
 from common.checkpoints import load_weights
-from common.image_folders import decode
 from common.image_predictions import PredictConfig, predict_files, show
 from common.settings import cli
 from common.trained import Trained, find_trained
@@ -39,7 +37,8 @@ def exported(trained: Trained) -> tuple[list[Classifier], list[tuple[Tensor, ...
     images, root = (
         Path(p) if p else None for p in map(trained.settings.get, ("images", "data_dir"))
     )
-    _, dataset = data.load(trained.preprocessing["side"], images=images, data_dir=root)
+    side = trained.preprocessing["side"]
+    _, dataset = data.load(side, images=images, data_dir=root, skip_small=True)
     normalise = normaliser(trained.preprocessing["name"], torch.device("cpu"))
     pixels = dataset.splits["test"].pixels[:9]
     return [load(trained)], [(normalise(part),) for part in pixels.split([5, 3, 1])]
@@ -53,16 +52,13 @@ def main(config: PredictConfig) -> None:
     model.to(place, memory_format=torch.channels_last)
     normalise = normaliser(model.name, place)
 
-    def read(path: Path) -> np.ndarray:
-        """A file -> uint8 (3, side, side)."""
-        return decode(path, known["side"], bits=known["bits"], max_megapixels=config.max_megapixels)
-
     def classify(pixels: Tensor) -> Tensor:
         """uint8 (batch, 3, side, side) -> probabilities (batch, classes)."""
         images = channels_last(normalise(pixels.to(place)))
         return class_probabilities(model, images, known["flip"])
 
-    show(predict_files(config, read, classify, known["classes"]), config, trained.sample)
+    made = predict_files(config, known["side"], known["bits"], classify, known["classes"])
+    show(made, config, trained.sample)
 
 
 if __name__ == "__main__":

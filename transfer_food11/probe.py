@@ -39,11 +39,6 @@ class Features:
     views: Tensor
     seconds: float
 
-    @property
-    def images_per_second(self) -> float:
-        """Views, each the work of one image."""
-        return self.views.shape[0] * self.views.shape[1] / self.seconds
-
     def of(self, rows: Tensor) -> "Features":
         """Those of some images."""
         seconds = self.seconds * len(rows) / self.views.shape[1]
@@ -179,7 +174,7 @@ def train_head(
     part.print(f"          penalty of strength {strength:g}, chosen on validation")
     metrics = {
         "strength": strength,
-        "images_per_second": train.images_per_second,
+        "images_per_second": train.views.shape[:2].numel() / train.seconds,  # a view is one's work
         "predict_images_per_second": len(labels["test"]) / test.seconds,
         "train_seconds": part.train_seconds,
     }

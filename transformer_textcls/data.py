@@ -5,7 +5,6 @@ their articles, in four classes. Its CSV has no header: class (1 to 4), title, d
 """
 
 import csv as csv_files
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import numpy as np
 from common import own_texts, text
 from common.checkpoints import Arrays, cached
 from common.downloads import DataSet, RemoteFile, cache_folder, obtain, own_source
-from common.text import GLOVE_FILE, Corpus, TokenizerName, write_vectors
+from common.text import GLOVE_FILE, Corpus, TokenizerName
 
 CLASSES = ("World", "Sports", "Business", "Sci/Tech")
 LABELS = {str(number): name for number, name in enumerate(CLASSES, start=1)}
@@ -78,8 +77,8 @@ def load(
         return text.pack(*text.prepare(table.texts, table.rows["train"], **how))
 
     cache = cache_folder(data_dir)
-    makers = [text, own_texts, sys.modules[__name__]]
-    vocabulary, tokens = text.unpack(cached(cache, "news", key | how, build, makers), tokenizer)
+    kept = cached(cache, "news", key | how, build, [text, own_texts])
+    vocabulary, tokens = text.unpack(kept, tokenizer)
     tokens = tokens.truncated(max_len)
     return News(
         source=source,
@@ -98,7 +97,6 @@ def load(
 
 ROWS = {"train.csv": 1600, "test.csv": 400}
 WRONG_LABELS = 0.05
-SIZE = 100  # numbers in a vector
 
 TOPICS = (
     "minister troops election embassy border treaty parliament militia hostage refugees ceasefire "
@@ -132,15 +130,8 @@ def write_sample(folder: Path) -> None:
         with (folder / name).open("w", encoding="utf-8", newline="") as file:
             writer = csv_files.writer(file, quoting=csv_files.QUOTE_ALL)
             writer.writerows(sample_row(rng) for _ in range(count))
-    # Words of a topic lie near one another; one word in ten has no vector.
-    words, vectors = [], []
-    for group in (*TOPICS, COMMON, "reuters ap afp ( ) . , ' s"):
-        centre = rng.normal(0, 0.25, SIZE)
-        for word in group.split():
-            if rng.random() > 0.1:
-                words.append(word)
-                vectors.append(centre + rng.normal(0, 0.4, SIZE))
-    write_vectors(folder / GLOVE_FILE, words, np.array(vectors))
+    groups = (*TOPICS, COMMON, "reuters ap afp ( ) . , ' s")
+    text.write_sample_vectors(folder / GLOVE_FILE, groups, rng)
 
 
 def sample_row(rng: np.random.Generator) -> tuple[int, str, str]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from common import plots
+from common import metrics, plots
 from common.summary import format_table
 from common.text import pad
 from transformer_textcls.data import News
@@ -59,11 +59,9 @@ def surest_mistakes(news: News, probabilities: Tensor, count: int = 6) -> str:
     """The wrong predictions of the test split with the highest probabilities, a line each."""
     labels = news.labels["test"]
     surest, predicted = probabilities.max(1)
-    wrong = (predicted != labels).nonzero()[:, 0]
-    worst = wrong[surest[wrong].argsort(descending=True)][:count].tolist()
     lines = [
         f"  {surest[row]:.3f} {news.classes[predicted[row]]}, truly {news.classes[labels[row]]}: "
         f"{shorten(news.texts['test'][row], 110, placeholder=' ...')}"
-        for row in worst
+        for row in metrics.mistakes(labels, probabilities)[:count]
     ]
     return "\n".join(["most confident mistakes:", *lines])

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from common import checkpoints, device
 from common.answers import Answer, PredictConfig, read_inputs, report
-from common.settings import cli
+from common.settings import cli, from_saved
 from common.text import Vocabulary, pad
 from common.trained import Trained, find_trained
 from transformer_textcls import train
@@ -32,7 +32,8 @@ class Ensemble(nn.Module):
 
     def __init__(self, trained: Trained):
         super().__init__()
-        config, classes = train.Config(**trained.settings), len(trained.preprocessing["classes"])
+        config = from_saved(train.Config, trained.settings)
+        classes = len(trained.preprocessing["classes"])
         self.models = nn.ModuleList()
         for weights in trained.weights:
             vectors = weights["embedding.weight"]  # (words, size)
@@ -47,7 +48,7 @@ class Ensemble(nn.Module):
 
 def exported(trained: Trained) -> tuple[list[nn.Module], list[tuple[Tensor, Tensor]]]:
     """For common/export.py: the network of a run, and test texts as batches of its inputs."""
-    tokens = train.load(train.Config(**trained.settings)).tokens["test"]
+    tokens = train.load(from_saved(train.Config, trained.settings)).tokens["test"]
     batches = [pad(tokens, rows) for rows in torch.arange(9).split([5, 1, 3])]
     return [Ensemble(trained).eval()], batches
 
@@ -57,7 +58,7 @@ def main(config: PredictConfig) -> list[Answer]:
     trained = find_trained("transformer_textcls", config.run, config.out)
     place = device.choose(config.device)
     network = Ensemble(trained).to(place).eval()
-    vocabulary = Vocabulary.from_state(trained.preprocessing["vocabulary"])
+    vocabulary = Vocabulary(**trained.preprocessing["vocabulary"])
     max_len, classes = trained.settings["max_len"], trained.preprocessing["classes"]
 
     @torch.inference_mode()

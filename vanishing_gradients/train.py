@@ -38,8 +38,6 @@ DEPTH_VARIANTS: tuple[Variant, ...] = ("plain", "kaiming", "residual", "resnet")
 
 @dataclass
 class Config(Settings):
-    """Settings of vanishing_gradients."""
-
     # On 2 idle cores a second thread makes training 1.3 times as fast, beside a program that keeps
     # one core busy 0.3 times.
     ONE_THREAD: ClassVar = True

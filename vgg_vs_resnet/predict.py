@@ -12,30 +12,22 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from torch import Tensor, nn
 
-from common.checkpoints import load_weights
-from common.image_predictions import PredictConfig, example_batches, predict, show
-from common.settings import cli, from_saved
+from common.image_predictions import PredictConfig, example_batches, predict, restore, show
+from common.settings import cli
 from common.trained import Trained, find_trained
 from vgg_vs_resnet.train import Config, build
 
 
-def load(trained: Trained) -> nn.Module:
-    """The trained network, on the CPU."""
-    kept = trained.preprocessing
-    model = build(kept["network"], from_saved(Config, trained.settings), len(kept["classes"]))
-    load_weights(model, trained.weights[0], str(trained.folder))
-    return model.eval()
-
-
 def exported(trained: Trained) -> tuple[list[nn.Module], list[tuple[Tensor]]]:
     """For common/export.py: the network, and batches of real images for its forward."""
-    return [load(trained)], example_batches(trained)
+    return [restore(trained, Config, build)], example_batches(trained)
 
 
 def main(config: PredictConfig) -> None:
     """Print a line for each image, its likeliest classes first."""
     trained = find_trained("vgg_vs_resnet", config.run, config.out, config.model)
-    show(predict(trained, load(trained), config), config, trained.sample)
+    model = restore(trained, Config, build)
+    show(predict(trained, model, config), config, trained.sample)
 
 
 if __name__ == "__main__":

@@ -50,8 +50,6 @@ PUBLISHED = {
 
 @dataclass
 class Config(Settings):
-    """Settings of vgg_vs_resnet."""
-
     RECIPES: ClassVar = {"base": BASE}
     # On a processor with AMX, images a second: ResNet-18 536 -> 945, VGG-16 C 124 -> 369.
     BFLOAT16_ON_CPU: ClassVar = True

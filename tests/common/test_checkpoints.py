@@ -7,6 +7,7 @@ import pickle
 import random
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -142,33 +143,47 @@ class Builder:
 def test_a_cache_gives_back_what_was_built(tmp_path):
     build = Builder()
     for _ in range(2):
-        arrays = checkpoints.cached(tmp_path, "set", {"tokenizer": "words"}, build, [])
+        arrays = checkpoints.cached(tmp_path, "set", {"tokenizer": "words"}, build)
         assert arrays["words"] == ["a", "\u00fc", "<unk>"]
         assert arrays["tokens"].tolist() == list(range(1000))
     assert build.calls == 1
-    checkpoints.cached(tmp_path, "set", {"tokenizer": "subword"}, build, [])
+    checkpoints.cached(tmp_path, "set", {"tokenizer": "subword"}, build)
     checkpoints.cached(tmp_path, "set", {"tokenizer": "words"}, build, [metrics])
     assert build.calls == 3
+
+
+MAKER = """
+CONSTANT = {}
+
+def build(form="function"):
+    calls.append(form)
+    return {{"words": ["a"]}}
+"""
 
 
 def test_a_cache_is_built_again_when_the_code_that_makes_it_changes(tmp_path, monkeypatch):
     import importlib.util
 
-    build, file = Builder(), tmp_path / "maker.py"
+    file, by_module, calls = tmp_path / "maker.py", Builder(), []
     for constant in (1, 2, 2):
-        file.write_text(f"CONSTANT = {constant}\n")
+        file.write_text(MAKER.format(constant))
         linecache.clearcache()
         spec = importlib.util.spec_from_file_location("maker", file)
         maker = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(maker)
-        checkpoints.cached(tmp_path, "set", {}, build, [maker])
-    assert build.calls == 2
+        monkeypatch.setitem(sys.modules, "maker", maker)
+        maker.calls = calls
+        checkpoints.cached(tmp_path, "by module", {}, by_module, [maker])
+        checkpoints.cached(tmp_path, "by function", {}, maker.build)
+        checkpoints.cached(tmp_path, "by partial", {}, partial(maker.build, "partial"))
+    assert by_module.calls == 2
+    assert calls == ["function", "partial"] * 2
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "empty"])
 def test_a_damaged_cache_is_built_again(tmp_path, damage):
     build = Builder()
-    checkpoints.cached(tmp_path, "set", {}, build, [])
+    checkpoints.cached(tmp_path, "set", {}, build)
     (path,) = tmp_path.glob("*.npz")
     whole = path.read_bytes()
     middle = whole.index(np.arange(500, 510, dtype=np.int32).tobytes())
@@ -178,7 +193,7 @@ def test_a_damaged_cache_is_built_again(tmp_path, damage):
         "empty": b"",
     }
     path.write_bytes(damaged[damage])
-    arrays = checkpoints.cached(tmp_path, "set", {}, build, [])
+    arrays = checkpoints.cached(tmp_path, "set", {}, build)
     assert build.calls == 2
     assert arrays["tokens"].tolist() == list(range(1000))
 
@@ -186,7 +201,7 @@ def test_a_damaged_cache_is_built_again(tmp_path, damage):
 def test_a_cache_folder_that_cannot_be_written_is_a_note(tmp_path, capsys):
     blocked = tmp_path / "file"
     blocked.write_text("a file, not a folder")
-    assert checkpoints.cached(blocked, "set", {}, Builder(), [])["words"][0] == "a"
+    assert checkpoints.cached(blocked, "set", {}, Builder())["words"][0] == "a"
     assert "note: the next run prepares its data again" in capsys.readouterr().err
 
 
@@ -209,7 +224,7 @@ def calls(folder, last):
             if left == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
         sys.setprofile(count)
-        cached(folder, "set", {}, build, [])
+        cached(folder, "set", {}, build)
         sys.setprofile(None)
         os._exit(0)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
@@ -218,7 +233,7 @@ for number in range(1, 40_000, 331):
     folder = Path(sys.argv[1]) / str(number)
     ended = calls(folder, number)
     for _ in range(2):
-        arrays = cached(folder, "set", {}, build, [])
+        arrays = cached(folder, "set", {}, build)
         assert arrays["words"] == ["a", "b"] and len(arrays["tokens"]) == 5_000
     if ended == 0:
         sys.exit(0 if number > 1000 else 1)
@@ -228,8 +243,10 @@ for number in range(1, 40_000, 331):
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork")
 def test_killed_at_any_moment_a_cache_is_whole_or_absent(tmp_path, root):
     """Killed at every 331st of the function calls that filling the cache takes."""
+    file, environment = tmp_path / "killed.py", {**os.environ, "PYTHONPATH": str(root)}
+    file.write_text(KILLED)
     done = subprocess.run(
-        [sys.executable, "-c", KILLED, str(tmp_path)], cwd=root, capture_output=True, text=True
+        [sys.executable, file, tmp_path], env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
 

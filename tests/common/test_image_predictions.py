@@ -11,7 +11,6 @@ from PIL import Image
 from torch.nn import functional as F
 
 from common import image_predictions
-from common.image_folders import decode
 from common.image_predictions import PredictConfig, predict_files, show
 from common.settings import UserError
 
@@ -26,7 +25,7 @@ def ask(*names):
         return colours / colours.sum(1, keepdim=True)
 
     config = PredictConfig(tuple(map(str, names)))
-    return list(predict_files(config, lambda path: decode(path, 8), classify, ("grey", *COLOURS)))
+    return list(predict_files(config, 8, 0, classify, ("grey", *COLOURS)))
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import gzip
 import re
 import zipfile
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -30,7 +29,6 @@ from common.text import (
     train_subword,
     unpack,
     word_vectors,
-    write_vectors,
 )
 from common.training import predict
 
@@ -112,7 +110,7 @@ def test_encode_equals_prepare_and_survives_a_checkpoint():
     texts = ["The cat sat.", "A dog #39;s life", "the dog"]
     vocabulary, tokens = prepare(texts, [0, 2])
     for again in (
-        Vocabulary.from_state(vocabulary.state()),
+        Vocabulary(**vocabulary.state()),
         unpack(pack(vocabulary, tokens), "basic_english")[0],
     ):
         assert again.encode(texts).tokens.tolist() == tokens.tokens.tolist()
@@ -125,7 +123,7 @@ def test_subword_learns_from_the_training_rows_only():
     vocabulary, tokens = prepare(texts, range(5), tokenizer="subword", max_size=40)
     assert vocabulary.split("low") == ["low"]
     assert "zyzzyva" not in vocabulary.words
-    again = Vocabulary.from_state(vocabulary.state())
+    again = Vocabulary(**vocabulary.state())
     assert again.encode(texts).tokens.tolist() == tokens.tokens.tolist()
     assert len(vocabulary) <= 40
 
@@ -222,8 +220,7 @@ LINES = ["the 0 0.125 0.25 0.375", "film 0.5 0.625 0.75 0.875", "café 1 1.125 1
 @pytest.fixture
 def file(tmp_path):
     path = tmp_path / "small.txt"
-    matrix = np.arange(16, dtype=float).reshape(4, 4) / 8
-    write_vectors(path, ["the", "film", "café", "cinema"], matrix)
+    path.write_text("\n".join([*LINES, "cinema 1.5 1.625 1.75 1.875"]) + "\n", encoding="utf-8")
     return path
 
 
@@ -244,7 +241,7 @@ def test_each_word_gets_its_own_vector(file, tmp_path):
 
 def test_changed_file_is_read_again(file, tmp_path):
     word_vectors(file, WORDS, tmp_path / "cache")
-    write_vectors(file, ["film"], np.full((1, 4), 9.0))
+    file.write_text("film 9 9 9 9\n", encoding="utf-8")
     assert word_vectors(file, WORDS, tmp_path / "cache").matrix[2].tolist() == [9.0] * 4
 
 

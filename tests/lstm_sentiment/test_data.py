@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from common import settings
 from common.settings import UserError
 from common.text import SPLITS
 from lstm_sentiment import baselines, data, evaluation
@@ -170,6 +171,15 @@ def test_a_table_of_reviews(load, tmp_path):
     table.write_text("review,sentiment\n" + "\n".join(f"film {i},{i % 3}" for i in range(30)))
     with pytest.raises(UserError, match="the label '2'"):
         load(csv=table)
+
+
+def test_chinese_is_said_to_need_subwords(load, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(settings, "_warned", set())
+    rows = [f"{'坏好'[i % 2]}电影今天天气很好{chr(0x4E00 + i)},{i % 2}" for i in range(60)]
+    table = tmp_path / "zh.csv"
+    table.write_text("\n".join(["review,sentiment", *rows]) + "\n", encoding="utf-8")
+    load(csv=table)
+    assert "use --tokenizer subword" in capsys.readouterr().err
 
 
 def test_unlabelled_reviews_are_no_test_review(load, write):

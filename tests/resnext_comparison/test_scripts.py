@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from common import images, settings
-from common.image_predictions import PredictConfig
+from common.image_predictions import PredictConfig, restore
 from common.settings import SettingError, UserError
 from common.trained import find_trained
 from resnext_comparison import predict, train
@@ -61,7 +61,8 @@ def test_rate_study_never_looks_at_the_test_split(study):
         head, row, *_ = (folder / name / "metrics.csv").read_text().split()
         rates.append(float(row.split(",")[head.split(",").index("lr")]))
     assert rates == pytest.approx([0.01, 0.1])
-    assert predict.load(find_trained("resnext_comparison", str(folder)))  # such a model predicts
+    found = find_trained("resnext_comparison", str(folder))
+    assert restore(found, train.Config, train.build)  # such a model predicts
 
 
 def predicted(folder, elsewhere, capsys, model=""):

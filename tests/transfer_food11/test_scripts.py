@@ -6,6 +6,7 @@ import json
 import shutil
 import sys
 from contextlib import redirect_stdout
+from dataclasses import replace
 
 import pytest
 import torch
@@ -178,6 +179,18 @@ def test_what_export_gets_are_test_images(trained):
     assert [len(images) for (images,) in batches] == [5, 3, 1]
     with torch.no_grad():
         assert all(model(images).shape == (len(images), 11) for (images,) in batches)
+
+
+def test_a_run_without_its_small_classes_is_exported_too(trained, elsewhere, tmp_path):
+    own = tmp_path / "own"
+    shutil.copytree(elsewhere / "data" / "sample" / "food11" / "training", own)
+    (own / "Few").mkdir()
+    shutil.copy(own / "Bread" / "0.jpg", own / "Few" / "0.jpg")
+    found = find_trained("transfer_food11", str(trained[0]))
+    changed = {"images": str(own), "data_dir": str(tmp_path), "skip_small": True}
+    found = replace(found, settings={**found.settings, **changed})
+    _, batches = predict.exported(found)
+    assert [len(images) for (images,) in batches] == [5, 3, 1]
 
 
 @pytest.mark.usefixtures("no_plots")

@@ -114,6 +114,8 @@ def test_own_csv_without_vectors(tmp_path, capsys):
     assert len(results["baselines"]) == 2
     (folder,) = (tmp_path / "transformer_textcls").iterdir()
     assert [made.label for made in ask(folder, "buy now", "see you")] == ["spam", "ham"]
+    (network,), batches = predict.exported(find_trained("transformer_textcls", str(folder)))
+    assert [network(*batch).shape for batch in batches] == [(5, 2), (1, 2), (3, 2)]
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from common import device, runs, training
-from common.batches import tensor_loader
+from common.batches import Loader, shuffled, tensor_loader
 from common.downloads import Source
 from common.settings import Settings, at_least, cli
 
@@ -50,7 +50,7 @@ def main(config: Config) -> dict:
         targets[config.explode_at] = torch.inf
     source = Source("toy", "sample", Path(), config.content)
     run.begin(source, {"train": 401, "validation": 100})
-    train_data, val_data = (inputs[:401], targets[:401]), (inputs[401:], targets[401:])
+    plan = shuffled(401, config.batch_size, config.seed)
 
     def step(model, batch):
         inputs, targets = batch
@@ -73,8 +73,8 @@ def main(config: Config) -> dict:
             model,
             torch.optim.Adam(training.decay_groups(model, 0.01), lr=config.lr),
             step,
-            tensor_loader(train_data, config.batch_size, shuffle=True, seed=config.seed, least=2),
-            tensor_loader(val_data, config.batch_size),
+            Loader(plan, lambda rows: (inputs[rows], targets[rows]), least=2),
+            tensor_loader((inputs[401:], targets[401:]), config.batch_size),
             part,
             epochs=config.epochs,
             schedule="cosine",

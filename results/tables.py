@@ -181,8 +181,8 @@ def readmes() -> list[Path]:
 
 
 def fill() -> None:
-    """Fill in every README; says what is not recorded yet."""
-    for path in readmes():
+    """Fill in every README and the notes; says what is not recorded yet."""
+    for path in [*readmes(), *RESULTS.glob("NOTES.md")]:
         text = filled(path.read_text(encoding="utf-8"))
         write_text(path, text)
         if missing := text.count(NOT_RECORDED):

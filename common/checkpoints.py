@@ -52,7 +52,7 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], None]) -> None:
     except (OSError, RuntimeError) as error:  # torch.save reports a full disk as RuntimeError
         raise UserError(
             f"{path} could not be written ({error}): free some space, or choose another folder "
-            "with --out; what was saved before is intact"
+            "(--out, or --output of predict.py); what was saved before is intact"
         ) from error
     finally:
         if temporary is not None:

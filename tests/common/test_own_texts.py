@@ -93,7 +93,7 @@ def test_one_windows_line_spoils_no_other(read):
     labelled, notes = read(b"\xef\xbb\xbf" + rows.encode() + "x,another café".encode("cp1252"))
     assert labelled.classes == ("x", "y")
     assert all("café" in text for text in labelled.texts)
-    assert "Windows-1252" in notes
+    assert "Windows-1252 text: if letters look wrong, save it as UTF-8" in notes
 
 
 def test_a_text_may_be_longer_than_pythons_csv_reader_takes(read):

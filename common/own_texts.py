@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from common.settings import UserError, require, warn
-from common.tables import SEPARATORS, separator_of
+from common.tables import SEPARATORS, separator_of, title
 from common.text import SPLIT_SEED, SPLITS, clean, read_text
 
 TEST_FRACTION = 0.1  # of a table that comes without a test table
@@ -56,7 +56,7 @@ class Sheet:
             return lower.index(name.lower())
         require(
             name.isdecimal() and 1 <= int(name) <= len(lower),
-            f"{self.path} has no column {name!r}: its columns are {', '.join(self.header)[:200]}; "
+            f"{self.path} has no column {name!r}: its columns are {some(self.header)}; "
             "where there is no header they have the numbers from 1",
         )
         return int(name) - 1
@@ -70,7 +70,7 @@ class Sheet:
         require(
             lower[0] == "1" and is_label(values_of(self.rows, 0)),
             f"{self.path} does not say which column is the label: name it with --label-column, "
-            f"one of {', '.join(self.header)}",
+            f"one of {some(self.header)}",
         )
         return 0
 
@@ -81,9 +81,15 @@ class Sheet:
         texts = [column for column in columns if not reasons[column]]
         if not texts or len(texts) == len(columns):
             return columns
-        odd = ", ".join(f"{self.header[c]} ({why})" for c, why in reasons.items() if why)
+        odd = some([f"{self.header[c]} ({why})" for c, why in reasons.items() if why])
         warn(f"columns that look like no text are left out: {odd}; {flag} chooses the columns")
         return texts
+
+
+def some(names: Sequence[str]) -> str:
+    """Names for a message: ten at most, and 40 characters of each."""
+    shown = [name if len(name) <= 40 else f"{name[:39]}…" for name in names[:10]]
+    return ", ".join(shown) + (f" and {len(names) - 10:,} more" if len(names) > 10 else "")
 
 
 def values_of(rows: Sequence[Sequence[str]], column: int) -> list[str]:
@@ -104,49 +110,104 @@ def why_no_text(values: Sequence[str]) -> str:
     for reason, pattern in NO_TEXT.items():
         if sum(bool(pattern.fullmatch(value)) for value in values) >= 0.95 * len(values):
             return reason
-    return ""
+    is_repeated = 5 * len(set(values)) <= len(values)
+    return "few short values" if is_repeated and is_label(values) else ""
+
+
+# How quotes are written: as the format says; after a \; not at all, so that they are letters;
+# wrongly. With what is said of it.
+STRICT = ({"strict": True}, "")
+ESCAPED = ({"strict": True, "escapechar": "\\"}, "after a backslash as letters")
+LETTERS = ({"quoting": csv.QUOTE_NONE}, "as letters")
+LOOSE = ({"strict": False}, "as far as they go")
+END = "end of the table"
 
 
 def read_sheet(path: Path, by_name: bool = False) -> Sheet:
-    """Read a CSV file; separator, encoding and header are recognised, which is said in notes.
+    """Read a CSV file; separator, encoding, quotes and header are recognised, as notes say.
 
     by_name: the user named a column, so that there is a header. Rows with too few or too many
     fields are left out and counted. Raises UserError where the file is damaged or more than a tenth
     of its rows are odd.
     """
     csv.field_size_limit(2**31 - 1)  # the module's own limit stops at long texts
-    text = read_text(path)
+    name = Path(title(path)).name
+    text = re.sub(r"^sep=.\r?\n", "\n", read_text(path, is_table=True))  # Excel's first line
+    if not text.strip():
+        raise UserError(f"{path} is empty: a table was expected")
+    if re.match(r'\s*[{[]\s*["{[]', text):
+        raise UserError(f"{path} is a JSON file: save its table as CSV")
     separator = separator_of(text)
     separator = separator if separator in SEPARATORS else ","
     if separator != ",":
-        warn(f"{path.name} is read with {SEPARATORS[separator]} between the columns")
-    # Fields between tabs often have no quotes around them, but single ones inside.
-    unquoted = separator == "\t" and any(line.count('"') % 2 for line in text.splitlines())
-    quoting = csv.QUOTE_NONE if unquoted else csv.QUOTE_MINIMAL
-    file = io.StringIO(text, newline="")
-    reader = csv.reader(file, delimiter=separator, strict=True, quoting=quoting)
-    try:
-        lines = [(reader.line_num, row) for row in reader if row]
-    except csv.Error as error:
-        raise UserError(
-            f"{path}, line {reader.line_num}, is damaged ({error}): correct the line"
-        ) from error
-    width = Counter(len(row) for _, row in lines).most_common(1)[0][0]
-    if odd := [(line, len(row)) for line, row in lines if len(row) != width]:
-        example = f"line {odd[0][0]} has {odd[0][1]} columns instead of {width}"
-        if 10 * len(odd) > len(lines):
-            raise UserError(
-                f"{path}: {len(odd)} of {len(lines)} rows are odd ({example}): put double quotes "
-                "around texts that hold the separator or a line break"
-            )
-        warn(f"{path.name}: {len(odd):,} odd rows are left out ({example})")
+        warn(f"{name} is read with {SEPARATORS[separator]} between the columns")
+    lines = read_rows(path, text, separator)
+    width, _ = odd_rows(lines)
+    rows = [row for _, row in lines[1:] if len(row) == width]
+    if len(lines[0][1]) == width - 1:  # rows end in a separator, or begin with their names
+        first = lines[0][1]
+        wider = ["", *first] if any(row[-1].strip() for row in rows) else [*first, ""]
+        if by_name or is_header(wider, rows):
+            lines[0] = (1, wider)
+    if odd := odd_rows(lines)[1]:
+        warn(f"{name}: {len(odd):,} odd rows are left out ({odd[0]})")
     first, *rows = [row for _, row in lines if len(row) == width]
-    names = [cell.strip() for cell in first]
-    if not by_name and not is_header(names, rows):
+    cells = [cell.strip() for cell in first]
+    if not by_name and not is_header(cells, rows):
         return Sheet(path, [str(number) for number in range(1, width + 1)], [first, *rows])
+    if not rows:
+        raise UserError(f"{path} holds a header and no rows: there is nothing to read")
     if not by_name:
-        warn(f"the first line of {path.name} is taken for the header: {', '.join(names)}")
-    return Sheet(path, [name or str(number) for number, name in enumerate(names, 1)], rows)
+        warn(f"the first line of {name} is taken for the header: {some(cells)}")
+    header = [
+        cell if cell and cell not in cells[:place] else f"{cell}{place + 1}"  # no name twice
+        for place, cell in enumerate(cells)
+    ]
+    return Sheet(path, header, rows)
+
+
+def read_rows(path: Path, text: str, separator: str) -> list[tuple[int, list[str]]]:
+    """The rows of a CSV text, each behind the number of its first line.
+
+    The quotes are read in the first way that fits. Raises UserError where none does.
+    """
+    # Fields between tabs often have no quotes around them, but single ones inside.
+    last_ways = (LETTERS, LOOSE) if separator == "\t" else (LOOSE, LETTERS)
+    faults = []
+    for way in (STRICT, *([ESCAPED] if '\\"' in text else []), *last_ways):
+        form, words = way
+        file = io.StringIO(f"{text}\n{END}", newline="")
+        reader = csv.reader(file, delimiter=separator, skipinitialspace=True, **form)
+        lines, start = [], 1
+        try:
+            for row in reader:
+                lines += [(start, row)] if row else []
+                start = reader.line_num + 1
+            start, row = lines.pop()
+            if row != [END]:
+                raise csv.Error("a quote is never closed")
+        except csv.Error as error:
+            faults.append((f"line {start} is damaged ({error})", "correct its quotes"))
+            continue
+        odd = odd_rows(lines)[1]
+        if 10 * len(odd) > len(lines):
+            remedy = "put double quotes around texts that hold the separator or a line break"
+            faults.append((f"{len(odd)} of {len(lines)} rows are odd ({odd[0]})", remedy))
+            continue
+        if faults and (separator != "\t" or way is LOOSE):
+            warn(f"{path}: {faults[0][0]}; quotes are read {words}, {len(lines):,} rows in all")
+        return lines
+    raise UserError(f"{path}: {': '.join(faults[0])}")
+
+
+def odd_rows(lines: Sequence[tuple[int, Sequence[str]]]) -> tuple[int, list[str]]:
+    """The number of fields that most rows have, and of each row with another what is odd."""
+    width = Counter(len(row) for _, row in lines).most_common(1)[0][0]
+    return width, [
+        f"line {line} has {len(row)} columns instead of {width}"
+        for line, row in lines
+        if len(row) != width
+    ]
 
 
 def is_header(first: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:

@@ -72,6 +72,33 @@ FORMS = {
     "byte-order mark": (b"\xef\xbb\xbf" + table(ROWS).encode(), ""),
     "packed": (gzip.compress(table(ROWS).encode()), ""),
     "header of usual names": (table([("sentiment", "review"), *ROWS]), "taken for the header"),
+    "tabs and quoted lines": (
+        table([(a, f"{b}\nsecond line") for a, b in ROWS], delimiter="\t"),
+        "a tab between the columns",
+    ),
+    "backslashes before quotes": (
+        table(ROWS, quoting=csv.QUOTE_ALL, doublequote=False, escapechar="\\"),
+        "a backslash as letters, 60 rows in all",
+    ),
+    "a stray quote": (
+        'x,"so" they said\n' + table(ROWS[1:]),
+        "quotes are read as far as they go, 60 rows",
+    ),
+    "Excel's first line": ("sep=;\n" + table(ROWS, delimiter=";"), "';' between the columns"),
+    "blanks after commas": (table(ROWS, quoting=csv.QUOTE_ALL).replace('",', '", '), ""),
+    "a comma at the end of each row": (
+        "label,text\n" + "".join(f"{line},\n" for line in table(ROWS).splitlines()),
+        "3 (empty)",
+    ),
+    "names of the rows": (
+        "label,text\n" + table([(i, *row) for i, row in enumerate(ROWS)]),
+        "1 (numbers or ids)",
+    ),
+    "UTF-32": (table(ROWS).encode("utf-32"), "UTF-32"),
+    "a second column of labels": (
+        table([("label", "name", "text"), *((a, f"very {a}", b) for a, b in ROWS)]),
+        "name (few short values)",
+    ),
     "an index column": (
         table([("", "text", "label"), *((i, b, a) for i, (a, b) in enumerate(ROWS))]),
         "1 (numbers or ids)",
@@ -191,8 +218,11 @@ def test_a_test_table_of_its_own(read):
         ("one column\n" * 9, {}, "label"),
         ("x,same class\nx,another\n" * 9, {}, "one class"),
         ("x,one\ny,two\n", {}, "cannot be split"),
-        (table(ROWS) + 'x,"no end,"of quote\n', {}, "line 61, is damaged"),
-        (table(ROWS) + 'x,"never closed\n', {}, "is damaged"),
+        ("\ufeff \n", {}, "mine.csv is empty"),
+        ("label,text\n", {}, "holds a header and no rows"),
+        ('[{"label": 1, "text": "good"}]', {}, "is a JSON file: save its table as CSV"),
+        (gzip.compress(table(ROWS).encode())[:12] + b"\xff" * 99, {}, "is damaged"),
+        (table(ROWS) + 'x,"never closed\n', {}, "line 61 is damaged"),
         (table(ROWS), {"label_column": "verdict"}, r"no column 'verdict'.*numbers from 1"),
         (table(ROWS), {"text_columns": "3"}, "no column '3': its columns are 1, 2"),
         (

@@ -25,6 +25,7 @@ LABEL_NAMES = (
     "polarity", "airline_sentiment", "v1", "stars", "rating",
 )  # fmt: skip
 TEXT_NAMES = ("text", "review", "title", "description", "body", "content", "message", "tweet", "v2")
+NO_LABELS = {"", "nan", "null", "none", "n/a", "#n/a", "<na>", "?"}  # in lower case
 NUMBER = re.compile(r"[-+]?[\d.,]+")
 # What a column holds that is not text, recognised by nearly all of its values.
 NO_TEXT = {
@@ -255,27 +256,38 @@ def read_labelled(
     chosen = [name.strip() for name in text_columns.split(",") if name.strip()]
     by_name = not all(map(str.isdecimal, [label_column or "1", *chosen]))
     sheets = [read_sheet(path, by_name) for path in files]
-    train = sheets[0]  # its columns are those of the test table too
+    train = sheets[0]
+    if len(sheets) == 2 and sheets[1].rows == train.rows:
+        warn(f"{files[1]} has the rows of {files[0]}: what is tested was trained on")
     columns = [train.column(name) for name in chosen]
     label = train.column(label_column) if label_column else train.guess_label()
     columns = columns or train.guess_texts(label, "--text-columns")
+    used = [label, *columns]
+    names_used = [train.header[column].lower() for column in used]
     texts, labels, counts = [], [], []
     for sheet in sheets:
+        lower = [name.lower() for name in sheet.header]
+        is_named = names_used[0] != str(label + 1) and {*names_used} <= {*lower}
         require(
-            len(sheet.header) == len(train.header) > 1,
+            len(train.header) > 1 and (is_named or len(sheet.header) == len(train.header)),
             f"{sheet.path} has {len(sheet.header)} columns where {max(2, len(train.header))} are "
             "expected: a label and a text at least, in the training and the test table alike",
         )
+        in_any_order = is_named and sheet.header != train.header
+        at, *others = map(lower.index, names_used) if in_any_order else used
         before = len(texts)
         for row in sheet.rows:
-            text = " ".join(row[column] for column in columns)
-            if row[label].strip() and text.strip():
+            text = " ".join(row[column] for column in others)
+            if row[at].strip().lower() not in NO_LABELS and text.strip():
                 texts.append(text)
-                labels.append(re.sub(r"(?<=\d)\.0+$", "", row[label].strip()))  # 1.0 is 1
+                labels.append(re.sub(r"(?<=\d)\.0+$", "", row[at].strip()))  # 1.0 is 1
         counts.append(len(texts) - before)
         if empty := len(sheet.rows) - counts[-1]:
-            warn(f"{sheet.path.name}: {empty:,} rows without a text or a label are left out")
-    classes, numbers = number_labels(labels, counts[0], names)
+            warn(
+                f"{sheet.path.name}: {empty:,} rows without a text or a label (nan, None, ? are "
+                "none) are left out"
+            )
+    classes, numbers = number_labels(one_spelling(labels), counts[0], names)
     split = draw_splits(numbers, counts, val_fraction, classes)
     if len(files) == 1:
         split = join_copies(split, texts)
@@ -288,6 +300,18 @@ def read_labelled(
     return Labelled(texts, numbers, classes, rows)
 
 
+def one_spelling(labels: Sequence[str]) -> list[str]:
+    """The labels, in the usual one of the spellings that differ in case or in quotes around."""
+    bare = {label: label.strip("\"' ") for label in set(labels)}
+    usual: dict[str, str] = {}
+    for label, _ in Counter(labels).most_common():
+        usual.setdefault(bare[label].casefold(), bare[label])
+    joined = {label: usual[bare[label].casefold()] for label in dict.fromkeys(labels)}
+    if other := [f"{label} is {name}" for label, name in joined.items() if label != name]:
+        warn(f"labels that differ in case or quotes alone are one: {some(other)}")
+    return [joined[label] for label in labels]
+
+
 def number_labels(
     labels: Sequence[str], train: int, names: Mapping[str, str] | None = None
 ) -> tuple[tuple[str, ...], Tensor]:
@@ -296,6 +320,12 @@ def number_labels(
     names: see `read_labelled`. Raises UserError on a label that is not one of the classes.
     """
     if names:
+        digits = {label for label in set(labels) & {*names} if re.fullmatch(r"-?\d+", label)}
+        if len(digits) > len({names[label] for label in digits}):
+            raise UserError(
+                f"the labels {', '.join(sorted(digits))} cannot be the two classes "
+                f"{' and '.join(dict.fromkeys(names.values()))}: remove the rows that are neither"
+            )
         labels = [names.get(label.lower(), label) for label in labels]
         classes = tuple(dict.fromkeys(names.values()))
     else:
@@ -303,10 +333,10 @@ def number_labels(
         classes = tuple(sorted(set(labels[:train]), key=by_size))
     number = {name: place for place, name in enumerate(classes)}
     if unknown := Counter(label for label in labels if label not in number):
-        known = ", ".join(list(names or classes)[:10])
         raise UserError(
-            f"the label {next(iter(unknown))!r} ({unknown.total():,} rows) is not one of {known}: "
-            "correct it, remove the rows, or name another --label-column"
+            f"the label {some([*unknown][:1])!r} ({unknown.total():,} rows) is not one of "
+            f"{some([*(names or classes)])}: correct it, remove the rows, or name another "
+            "--label-column"
         )
     if len(set(labels[:train])) < 2:
         raise UserError("all rows have one class: give rows of two classes or more")
@@ -333,13 +363,13 @@ def draw_splits(
         rows = rows[torch.randperm(len(rows), generator=random)]
         sizes = [max(1, round(len(rows) * fraction)) for fraction in fractions]
         if sum(sizes) >= len(rows):
-            rare.append(f"{classes[label]} ({len(rows)})")
+            rare.append(f"{classes[label][:30]} ({len(rows)})")
             continue
         *held_out, _ = rows.split([*sizes, len(rows) - sum(sizes)])
         for number, part in enumerate(held_out, start=SPLITS.index("val")):
             split[part] = number
     if rare:
-        warn(f"too few rows to hold some out, all stay in training: {', '.join(rare)}")
+        warn(f"too few rows to hold some out, all stay in training: {some(rare)}")
     return split
 
 

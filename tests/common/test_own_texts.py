@@ -203,6 +203,42 @@ def test_names_join_spellings_of_a_class(read):
         read(table([*rows, ("meh", "so so")]), names=names)
 
 
+def test_spellings_of_a_label_are_one_and_blank_ones_none(read):
+    spelt = ("spam", "spam", "SPAM", "'spam'", "ham", "ham", "Ham", "NaN", "None", "N/A", "?")
+    labelled, notes = read(table([(spelt[i % 11], phrase(i)) for i in range(110)]))
+    assert labelled.classes == ("ham", "spam")
+    assert len(labelled.texts) == 70
+    assert "40 rows without a text or a label" in notes
+    assert "SPAM is spam, 'spam' is spam, Ham is ham" in notes
+
+
+@pytest.mark.parametrize("labels", [(-1, 0, 1), (-1.0, 0.0), (0, 1, 4)])
+def test_more_numbers_than_the_two_classes_are_refused(read, labels):
+    names = {"-1": "negative", "0": "negative", "1": "positive", "4": "positive"}
+    rows = [(labels[i % len(labels)], phrase(i)) for i in range(60)]
+    with pytest.raises(UserError, match="cannot be the two classes negative and positive"):
+        read(table(rows), names=names)
+
+
+def test_messages_list_ten_labels_at_most(read):
+    rows = [(f"label {'long ' * 20}{i}", phrase(i)) for i in range(200)]
+    with pytest.raises(UserError, match=r"the label 'label long [^']{,30}…'"):
+        read(table(rows), names={"a": "b"}, label_column="1")
+    _, notes = read(table([*ROWS, *rows]), label_column="1")
+    assert "and 190 more" in notes
+    assert max(map(len, notes.splitlines())) < 600
+
+
+def test_a_test_table_has_its_columns_in_any_order_and_other_rows(read):
+    rows = [("label", "text"), *ROWS]
+    labelled, notes = read(table(rows), test=table([(b, a) for a, b in rows]))
+    assert labelled.classes == ("x", "y")
+    assert labelled.texts[60:] == labelled.texts[:60]
+    assert "has the rows of" not in notes
+    _, notes = read(table(rows), test=table(rows))
+    assert "what is tested was trained on" in notes
+
+
 def test_a_test_table_of_its_own(read):
     own = table([("kind", "body"), ("y", "only tested")])
     labelled, _ = read(table([("kind", "body"), *ROWS]), test=own, label_column="kind")

@@ -53,7 +53,7 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], None]) -> None:
     except (OSError, RuntimeError) as error:  # torch.save reports a full disk as RuntimeError
         raise UserError(
             f"{path} could not be written ({error}): free some space, or choose another folder "
-            "with --out; what was saved before is intact"
+            "(--out, or --output of predict.py); what was saved before is intact"
         ) from error
     finally:
         if temporary is not None:
@@ -91,7 +91,7 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
             f"{path} is not a checkpoint of tensors and was refused: it may be damaged, or hold "
             "code; take one that this project wrote"
         ) from error
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
+    except Exception as error:  # torch's reader fails in many ways on what is no checkpoint
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
             f"{path} cannot be read as a checkpoint ({reason}): take another, or train again"

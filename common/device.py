@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from common import distributed
-from common.settings import SettingError, Settings, require
+from common.settings import SettingError, Settings, require, warn
 
 # Options of glibc's mallopt, in malloc.h.
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
@@ -84,7 +84,10 @@ def set_threads(config: Settings) -> int:
     them 1.2 to 2 times as fast beside another program, and 3 to 8 % slower on idle cores.
     """
     if config.threads:
-        torch.set_num_threads(config.threads)
+        most = os.cpu_count() or config.threads
+        if config.threads > most:
+            warn(f"--threads {config.threads} is more than there are cores: {most} are used")
+        torch.set_num_threads(min(config.threads, most))
     elif config.ONE_THREAD:
         torch.set_num_threads(1)
     return torch.get_num_threads()

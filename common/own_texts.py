@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from common.settings import UserError, require, warn
-from common.tables import SEPARATORS, separator_of
+from common.tables import SEPARATORS, separator_of, title
 from common.text import SPLIT_SEED, SPLITS, clean, read_text
 
 TEST_FRACTION = 0.1  # of a table that comes without a test table
@@ -25,6 +25,7 @@ LABEL_NAMES = (
     "polarity", "airline_sentiment", "v1", "stars", "rating",
 )  # fmt: skip
 TEXT_NAMES = ("text", "review", "title", "description", "body", "content", "message", "tweet", "v2")
+NO_LABELS = {"", "nan", "null", "none", "n/a", "#n/a", "<na>", "?"}  # in lower case
 NUMBER = re.compile(r"[-+]?[\d.,]+")
 # What a column holds that is not text, recognised by nearly all of its values.
 NO_TEXT = {
@@ -56,7 +57,7 @@ class Sheet:
             return lower.index(name.lower())
         require(
             name.isdecimal() and 1 <= int(name) <= len(lower),
-            f"{self.path} has no column {name!r}: its columns are {', '.join(self.header)[:200]}; "
+            f"{self.path} has no column {name!r}: its columns are {some(self.header)}; "
             "where there is no header they have the numbers from 1",
         )
         return int(name) - 1
@@ -70,7 +71,7 @@ class Sheet:
         require(
             lower[0] == "1" and is_label(values_of(self.rows, 0)),
             f"{self.path} does not say which column is the label: name it with --label-column, "
-            f"one of {', '.join(self.header)}",
+            f"one of {some(self.header)}",
         )
         return 0
 
@@ -81,9 +82,15 @@ class Sheet:
         texts = [column for column in columns if not reasons[column]]
         if not texts or len(texts) == len(columns):
             return columns
-        odd = ", ".join(f"{self.header[c]} ({why})" for c, why in reasons.items() if why)
+        odd = some([f"{self.header[c]} ({why})" for c, why in reasons.items() if why])
         warn(f"columns that look like no text are left out: {odd}; {flag} chooses the columns")
         return texts
+
+
+def some(names: Sequence[str]) -> str:
+    """Names for a message: ten at most, and 40 characters of each."""
+    shown = [name if len(name) <= 40 else f"{name[:39]}…" for name in names[:10]]
+    return ", ".join(shown) + (f" and {len(names) - 10:,} more" if len(names) > 10 else "")
 
 
 def values_of(rows: Sequence[Sequence[str]], column: int) -> list[str]:
@@ -104,49 +111,104 @@ def why_no_text(values: Sequence[str]) -> str:
     for reason, pattern in NO_TEXT.items():
         if sum(bool(pattern.fullmatch(value)) for value in values) >= 0.95 * len(values):
             return reason
-    return ""
+    is_repeated = 5 * len(set(values)) <= len(values)
+    return "few short values" if is_repeated and is_label(values) else ""
+
+
+# How quotes are written: as the format says; after a \; not at all, so that they are letters;
+# wrongly. With what is said of it.
+STRICT = ({"strict": True}, "")
+ESCAPED = ({"strict": True, "escapechar": "\\"}, "after a backslash as letters")
+LETTERS = ({"quoting": csv.QUOTE_NONE}, "as letters")
+LOOSE = ({"strict": False}, "as far as they go")
+END = "end of the table"
 
 
 def read_sheet(path: Path, by_name: bool = False) -> Sheet:
-    """Read a CSV file; separator, encoding and header are recognised, which is said in notes.
+    """Read a CSV file; separator, encoding, quotes and header are recognised, as notes say.
 
     by_name: the user named a column, so that there is a header. Rows with too few or too many
     fields are left out and counted. Raises UserError where the file is damaged or more than a tenth
     of its rows are odd.
     """
     csv.field_size_limit(2**31 - 1)  # the module's own limit stops at long texts
-    text = read_text(path)
+    name = Path(title(path)).name
+    text = re.sub(r"^sep=.\r?\n", "\n", read_text(path, is_table=True))  # Excel's first line
+    if not text.strip():
+        raise UserError(f"{path} is empty: a table was expected")
+    if re.match(r'\s*[{[]\s*["{[]', text):
+        raise UserError(f"{path} is a JSON file: save its table as CSV")
     separator = separator_of(text)
     separator = separator if separator in SEPARATORS else ","
     if separator != ",":
-        warn(f"{path.name} is read with {SEPARATORS[separator]} between the columns")
-    # Fields between tabs often have no quotes around them, but single ones inside.
-    unquoted = separator == "\t" and any(line.count('"') % 2 for line in text.splitlines())
-    quoting = csv.QUOTE_NONE if unquoted else csv.QUOTE_MINIMAL
-    file = io.StringIO(text, newline="")
-    reader = csv.reader(file, delimiter=separator, strict=True, quoting=quoting)
-    try:
-        lines = [(reader.line_num, row) for row in reader if row]
-    except csv.Error as error:
-        raise UserError(
-            f"{path}, line {reader.line_num}, is damaged ({error}): correct the line"
-        ) from error
-    width = Counter(len(row) for _, row in lines).most_common(1)[0][0]
-    if odd := [(line, len(row)) for line, row in lines if len(row) != width]:
-        example = f"line {odd[0][0]} has {odd[0][1]} columns instead of {width}"
-        if 10 * len(odd) > len(lines):
-            raise UserError(
-                f"{path}: {len(odd)} of {len(lines)} rows are odd ({example}): put double quotes "
-                "around texts that hold the separator or a line break"
-            )
-        warn(f"{path.name}: {len(odd):,} odd rows are left out ({example})")
+        warn(f"{name} is read with {SEPARATORS[separator]} between the columns")
+    lines = read_rows(path, text, separator)
+    width, _ = odd_rows(lines)
+    rows = [row for _, row in lines[1:] if len(row) == width]
+    if len(lines[0][1]) == width - 1:  # rows end in a separator, or begin with their names
+        first = lines[0][1]
+        wider = ["", *first] if any(row[-1].strip() for row in rows) else [*first, ""]
+        if by_name or is_header(wider, rows):
+            lines[0] = (1, wider)
+    if odd := odd_rows(lines)[1]:
+        warn(f"{name}: {len(odd):,} odd rows are left out ({odd[0]})")
     first, *rows = [row for _, row in lines if len(row) == width]
-    names = [cell.strip() for cell in first]
-    if not by_name and not is_header(names, rows):
+    cells = [cell.strip() for cell in first]
+    if not by_name and not is_header(cells, rows):
         return Sheet(path, [str(number) for number in range(1, width + 1)], [first, *rows])
+    if not rows:
+        raise UserError(f"{path} holds a header and no rows: there is nothing to read")
     if not by_name:
-        warn(f"the first line of {path.name} is taken for the header: {', '.join(names)}")
-    return Sheet(path, [name or str(number) for number, name in enumerate(names, 1)], rows)
+        warn(f"the first line of {name} is taken for the header: {some(cells)}")
+    header = [
+        cell if cell and cell not in cells[:place] else f"{cell}{place + 1}"  # no name twice
+        for place, cell in enumerate(cells)
+    ]
+    return Sheet(path, header, rows)
+
+
+def read_rows(path: Path, text: str, separator: str) -> list[tuple[int, list[str]]]:
+    """The rows of a CSV text, each behind the number of its first line.
+
+    The quotes are read in the first way that fits. Raises UserError where none does.
+    """
+    # Fields between tabs often have no quotes around them, but single ones inside.
+    last_ways = (LETTERS, LOOSE) if separator == "\t" else (LOOSE, LETTERS)
+    faults = []
+    for way in (STRICT, *([ESCAPED] if '\\"' in text else []), *last_ways):
+        form, words = way
+        file = io.StringIO(f"{text}\n{END}", newline="")
+        reader = csv.reader(file, delimiter=separator, skipinitialspace=True, **form)
+        lines, start = [], 1
+        try:
+            for row in reader:
+                lines += [(start, row)] if row else []
+                start = reader.line_num + 1
+            start, row = lines.pop()
+            if row != [END]:
+                raise csv.Error("a quote is never closed")
+        except csv.Error as error:
+            faults.append((f"line {start} is damaged ({error})", "correct its quotes"))
+            continue
+        odd = odd_rows(lines)[1]
+        if 10 * len(odd) > len(lines):
+            remedy = "put double quotes around texts that hold the separator or a line break"
+            faults.append((f"{len(odd)} of {len(lines)} rows are odd ({odd[0]})", remedy))
+            continue
+        if faults and (separator != "\t" or way is LOOSE):
+            warn(f"{path}: {faults[0][0]}; quotes are read {words}, {len(lines):,} rows in all")
+        return lines
+    raise UserError(f"{path}: {': '.join(faults[0])}")
+
+
+def odd_rows(lines: Sequence[tuple[int, Sequence[str]]]) -> tuple[int, list[str]]:
+    """The number of fields that most rows have, and of each row with another what is odd."""
+    width = Counter(len(row) for _, row in lines).most_common(1)[0][0]
+    return width, [
+        f"line {line} has {len(row)} columns instead of {width}"
+        for line, row in lines
+        if len(row) != width
+    ]
 
 
 def is_header(first: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
@@ -199,27 +261,38 @@ def read_labelled(
     chosen = [name.strip() for name in text_columns.split(",") if name.strip()]
     by_name = not all(map(str.isdecimal, [label_column or "1", *chosen]))
     sheets = [read_sheet(path, by_name) for path in files]
-    train = sheets[0]  # its columns are those of the test table too
+    train = sheets[0]
+    if len(sheets) == 2 and sheets[1].rows == train.rows:
+        warn(f"{files[1]} has the rows of {files[0]}: what is tested was trained on")
     columns = [train.column(name) for name in chosen]
     label = train.column(label_column) if label_column else train.guess_label()
     columns = columns or train.guess_texts(label, "--text-columns")
+    used = [label, *columns]
+    names_used = [train.header[column].lower() for column in used]
     texts, labels, counts = [], [], []
     for sheet in sheets:
+        lower = [name.lower() for name in sheet.header]
+        is_named = names_used[0] != str(label + 1) and {*names_used} <= {*lower}
         require(
-            len(sheet.header) == len(train.header) > 1,
+            len(train.header) > 1 and (is_named or len(sheet.header) == len(train.header)),
             f"{sheet.path} has {len(sheet.header)} columns where {max(2, len(train.header))} are "
             "expected: a label and a text at least, in the training and the test table alike",
         )
+        in_any_order = is_named and sheet.header != train.header
+        at, *others = map(lower.index, names_used) if in_any_order else used
         before = len(texts)
         for row in sheet.rows:
-            text = " ".join(row[column] for column in columns)
-            if row[label].strip() and text.strip():
+            text = " ".join(row[column] for column in others)
+            if row[at].strip().lower() not in NO_LABELS and text.strip():
                 texts.append(text)
-                labels.append(re.sub(r"(?<=\d)\.0+$", "", row[label].strip()))  # 1.0 is 1
+                labels.append(re.sub(r"(?<=\d)\.0+$", "", row[at].strip()))  # 1.0 is 1
         counts.append(len(texts) - before)
         if empty := len(sheet.rows) - counts[-1]:
-            warn(f"{sheet.path.name}: {empty:,} rows without a text or a label are left out")
-    classes, numbers = number_labels(labels, counts[0], names)
+            warn(
+                f"{sheet.path.name}: {empty:,} rows without a text or a label (nan, None, ? are "
+                "none) are left out"
+            )
+    classes, numbers = number_labels(one_spelling(labels), counts[0], names)
     split = draw_splits(numbers, counts, val_fraction, classes)
     if len(files) == 1:
         split = join_copies(split, texts)
@@ -232,6 +305,18 @@ def read_labelled(
     return labelled
 
 
+def one_spelling(labels: Sequence[str]) -> list[str]:
+    """The labels, in the usual one of the spellings that differ in case or in quotes around."""
+    bare = {label: label.strip("\"' ") for label in set(labels)}
+    usual: dict[str, str] = {}
+    for label, _ in Counter(labels).most_common():
+        usual.setdefault(bare[label].casefold(), bare[label])
+    joined = {label: usual[bare[label].casefold()] for label in dict.fromkeys(labels)}
+    if other := [f"{label} is {name}" for label, name in joined.items() if label != name]:
+        warn(f"labels that differ in case or quotes alone are one: {some(other)}")
+    return [joined[label] for label in labels]
+
+
 def number_labels(
     labels: Sequence[str], train: int, names: Mapping[str, str] | None = None
 ) -> tuple[tuple[str, ...], Tensor]:
@@ -240,6 +325,12 @@ def number_labels(
     names: see `read_labelled`. Raises UserError on a label that is not one of the classes.
     """
     if names:
+        digits = {label for label in set(labels) & {*names} if re.fullmatch(r"-?\d+", label)}
+        if len(digits) > len({names[label] for label in digits}):
+            raise UserError(
+                f"the labels {', '.join(sorted(digits))} cannot be the two classes "
+                f"{' and '.join(dict.fromkeys(names.values()))}: remove the rows that are neither"
+            )
         labels = [names.get(label.lower(), label) for label in labels]
         classes = tuple(dict.fromkeys(names.values()))
     else:
@@ -247,10 +338,10 @@ def number_labels(
         classes = tuple(sorted(set(labels[:train]), key=by_size))
     number = {name: place for place, name in enumerate(classes)}
     if unknown := Counter(label for label in labels if label not in number):
-        known = ", ".join(list(names or classes)[:10])
         raise UserError(
-            f"the label {next(iter(unknown))!r} ({unknown.total():,} rows) is not one of {known}: "
-            "correct it, remove the rows, or name another --label-column"
+            f"the label {some([*unknown][:1])!r} ({unknown.total():,} rows) is not one of "
+            f"{some([*(names or classes)])}: correct it, remove the rows, or name another "
+            "--label-column"
         )
     if len(set(labels[:train])) < 2:
         raise UserError("all rows have one class: give rows of two classes or more")
@@ -277,13 +368,13 @@ def draw_splits(
         rows = rows[torch.randperm(len(rows), generator=random)]
         sizes = [max(1, round(len(rows) * fraction)) for fraction in fractions]
         if sum(sizes) >= len(rows):
-            rare.append(f"{classes[label]} ({len(rows)})")
+            rare.append(f"{classes[label][:30]} ({len(rows)})")
             continue
         *held_out, _ = rows.split([*sizes, len(rows) - sum(sizes)])
         for number, part in enumerate(held_out, start=SPLITS.index("val")):
             split[part] = number
     if rare:
-        warn(f"too few rows to hold some out, all stay in training: {', '.join(rare)}")
+        warn(f"too few rows to hold some out, all stay in training: {some(rare)}")
     return split
 
 

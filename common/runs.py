@@ -122,8 +122,7 @@ class Run:
             self.print(f"          {line}")
         is_resumed = self.folder.name != ""
         if is_resumed:
-            saved = json.loads((self.folder / "config.json").read_text(encoding="utf-8"))
-            if saved["checksum"] != source.checksum:
+            if saved_state(self.folder)["checksum"] != source.checksum:
                 raise UserError(
                     f"the data of {self.folder} has changed since it was started ({source.folder} "
                     "holds other content): put the old data back, or start a new run"
@@ -492,7 +491,7 @@ def adopt_saved(config: Settings, folder: Path) -> None:
     Raises:
         SettingError: a given setting differs, or the saved ones are of another version.
     """
-    saved = json.loads((folder / "config.json").read_text(encoding="utf-8"))["settings"]
+    saved = saved_state(folder)["settings"]
     old = from_saved(type(config), saved)
     for name in saved:
         before, now = getattr(old, name), getattr(config, name)
@@ -507,10 +506,28 @@ def adopt_saved(config: Settings, folder: Path) -> None:
     config.resume = str(folder)
 
 
+def saved_state(folder: Path) -> dict[str, Any]:
+    """The settings and the checksum of the data in a run's config.json.
+
+    Raises:
+        SettingError: they cannot be read.
+    """
+    path = folder / "config.json"
+    try:
+        state = json.loads(path.read_text(encoding="utf-8"))
+        return {"settings": dict(state["settings"]), "checksum": state["checksum"]}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SettingError(
+            f"{path} is damaged or not of a run: name another with --resume, or start a new one"
+        ) from error
+
+
 def is_finished(folder: Path) -> bool:
-    """Whether the run wrote its results and was not stopped before its end."""
-    path = folder / "results.json"
-    return path.is_file() and bool(json.loads(path.read_text(encoding="utf-8"))["finished"])
+    """Whether the run wrote its results, which can be read, and was not stopped before its end."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+        return bool(results["finished"])
+    return False
 
 
 def compare(

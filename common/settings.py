@@ -16,7 +16,9 @@ import sys
 import textwrap
 import tokenize
 import typing
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NoReturn, TypeVar
@@ -96,6 +98,14 @@ def warn(message: str) -> None:
 
 
 _warned: set[str] = set()
+
+
+@contextmanager
+def libraries_warn(what: str) -> Iterator[None]:
+    """Within, a library's warning is a note: what it is about, and its first line."""
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_: warn(f"{what}: {str(message).splitlines()[0]}")
+        yield
 
 
 class _Recipes(type):
@@ -235,6 +245,10 @@ def parse(config_class: type[C], arguments: list[str]) -> C:
     config = config_class(**values)
     given = (word[2:].partition("=")[0] for word in arguments if word.startswith("--"))
     config.given = {word.replace("-", "_") for word in given}
+    require(
+        bool(config.resume) or "resume" not in config.given,
+        "--resume names no run: give a run's folder or name, or --resume alone for the latest",
+    )
     config.check()
     return config
 
@@ -295,6 +309,9 @@ def cli(config_class: type[T], main: Callable[[T], Any]) -> NoReturn:
 
     The settings are those of a training (Settings), or any other dataclass.
     """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # closed, as by `>&-`
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):  # a terminal may lack a letter, a name be no text
         stream.reconfigure(errors="backslashreplace")
     try:

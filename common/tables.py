@@ -1,6 +1,6 @@
 """A user's table in any of the usual forms -> a DataFrame of text.
 
-Recognised: packed files (gzip, bzip2, xz, zip), UTF-8, UTF-16 and Windows-1252, `;` `,` tab, `|`
+Recognised: packed files (gzip, bzip2, xz, zip), UTF-8, -16, -32 and Windows-1252, `;` `,` tab, `|`
 or blanks between the fields, a missing header. pandas and csv.Sniffer do not do this: both take
 the decimal comma of `2,6;3,1` for a separator.
 """
@@ -14,6 +14,7 @@ import re
 import sys
 import warnings
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -60,7 +61,7 @@ def read_bytes(source: Path | str) -> bytes:
             if len(tables) != 1:  # an Excel workbook is a zip archive too
                 raise UserError(f"{source} holds {len(tables)} CSV files: save one and name it")
             data = archive.read(tables[0])
-    except (OSError, EOFError, lzma.LZMAError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile) as error:
         raise UserError(f"{source} is damaged ({error}): get it again") from error
     if not data.strip():
         raise UserError(f"{title(source)} is empty: a table with a header was expected")
@@ -72,23 +73,33 @@ def title(source: Path | str) -> str:
     return "standard input" if str(source) == "-" else str(source)
 
 
-def decode(data: bytes, source: Path | str) -> tuple[str, str]:
-    """Bytes as text, and its encoding where that is not UTF-8 ("" where it is).
+def decode_line(data: bytes) -> tuple[str, str]:
+    """Any bytes as text, and its encoding where that is not UTF-8 ("" where it is)."""
+    try:
+        return data.decode("utf-8-sig"), ""
+    except UnicodeDecodeError:
+        return data.decode("cp1252", errors="replace"), "Windows-1252"
+
+
+def decode(data: bytes, source: Path | str, is_table: bool = True) -> tuple[str, str]:
+    """The bytes of a whole file as text, and its encoding where that is not UTF-8.
 
     Raises:
-        UserError: a web page, or no text.
+        UserError: no text, or a web page where a table was expected.
     """
-    even, odd = (b"\0" in data[start:200:2] for start in (0, 1))
+    even, odd = (data[start:200:2].count(b"\0") for start in (0, 1))
     marked = data.startswith((b"\xff\xfe", b"\xfe\xff"))
-    encoding = "UTF-16" if marked else "UTF-16-LE" if odd and not even else ""
+    encoding = "UTF-16" if marked else "UTF-16-LE" if odd > 1 and not even else ""
+    if data.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
+        encoding = "UTF-32"
     if not encoding and b"\0" in data[:1024]:
         raise UserError(f"{title(source)} is not a text file: a CSV file was expected")
-    try:
-        text = data.decode(encoding or "utf-8-sig", errors="replace" if encoding else "strict")
-    except UnicodeDecodeError:
-        encoding, text = "Windows-1252", data.decode("cp1252", errors="replace")
+    if encoding:
+        text = data.decode(encoding, errors="replace")
+    else:
+        text, encoding = decode_line(data)
     text = text.removeprefix("\ufeff")
-    if text.lstrip().lower().startswith(("<!doctype", "<html")):
+    if is_table and text.lstrip().lower().startswith(("<!doctype", "<html")):
         raise UserError(
             f"{title(source)} is a web page (HTML), not a CSV file: download the raw file"
         )

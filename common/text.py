@@ -29,7 +29,7 @@ from common.batches import Loader, Plan, generator
 from common.checkpoints import Arrays, cached, content_digest
 from common.downloads import DataSet, RemoteFile, Source, data_root, obtain
 from common.settings import SettingError, UserError, warn
-from common.tables import decode, read_bytes
+from common.tables import decode, decode_line, read_bytes, title
 
 TokenizerName = Literal["basic_english", "words", "wordpunct", "subword"]
 Keep = Literal["first", "last", "both"]
@@ -496,7 +496,10 @@ def read_vectors(path: Path) -> Arrays:
                 odd.append(count)
     fault = f"{len(odd):,} of {count:,} lines are not a word and {size} numbers"
     if len(odd) >= len(words):
-        raise UserError(f"{path} is not a whole file of word vectors: {fault}; take another copy")
+        remedy = "take another copy"
+        if any(re.search(rb"\d,\d", line) for line in head):
+            remedy = "write blanks for the commas between numbers, points for those inside"
+        raise UserError(f"{path} is not a whole file of word vectors: {fault}; {remedy}")
     if odd:
         warn(f"{path.name}: {fault} and were left out; the first is number {odd[0]:,}")
     return {"words": words, "vectors": np.array(numbers, np.float32).reshape(-1, size)}
@@ -538,12 +541,14 @@ def write_sample_vectors(path: Path, groups: Iterable[str], rng: np.random.Gener
     path.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path, is_table: bool = False) -> str:
     """The text of a file; raises UserError where it cannot be read as text."""
     data = read_bytes(path)
-    text, encoding = decode(data, path)
-    if encoding:
-        warn(f"{path.name} is read as {encoding} text")
+    text, encoding = decode(data, path, is_table)
+    remedy = ""
     if encoding == "Windows-1252":  # line by line, so that one of them spoils no other
-        text = "\n".join(decode(line, path)[0] for line in data.split(b"\n"))
+        text = "\n".join(decode_line(line)[0] for line in data.split(b"\n"))
+        remedy = ": if letters look wrong, save it as UTF-8"
+    if encoding:
+        warn(f"{Path(title(path)).name} is read as {encoding} text{remedy}")
     return text

@@ -58,7 +58,7 @@ def find_trained(project: str, name: str, out: Path | None = None, model: str = 
         )
     path = folder if folder.is_file() else model_file(folder, model, remedy)
     state = checkpoints.load(path)
-    if state.get("project") != project:
+    if not isinstance(state, dict) or state.get("project") != project:
         raise UserError(f"{path} is not a model of {project}: {remedy}")
     kind = "GENERATED SAMPLE DATA" if state["sample"] else "real data"
     print(f"model {path}, trained on {state['data']} ({kind})", file=sys.stderr, flush=True)
@@ -69,7 +69,7 @@ def find_trained(project: str, name: str, out: Path | None = None, model: str = 
 def is_real_and_complete(folder: Path) -> bool:
     """Whether a finished run was trained on real data, and not for a few batches only."""
     results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-    return results["data"] == "real" and not results["settings"]["limit_batches"]
+    return results.get("data") == "real" and not results.get("settings", {}).get("limit_batches")
 
 
 def model_file(folder: Path, model: str, remedy: str) -> Path:
@@ -84,6 +84,12 @@ def model_file(folder: Path, model: str, remedy: str) -> Path:
         if model.replace(" ", "-") not in files:
             raise UserError(f"--model {model}: the run in {folder} has {', '.join(files)}")
         return files[model.replace(" ", "-")]
-    metrics = json.loads((folder / "results.json").read_text(encoding="utf-8"))["metrics"]
-    scores = {name.replace(" ", "-"): v for name, v in metrics.items() if isinstance(v, dict)}
-    return max(files.items(), key=lambda item: scores[item[0]]["val_accuracy"])[1]
+    try:
+        metrics = json.loads((folder / "results.json").read_text(encoding="utf-8"))["metrics"]
+        scores = {name.replace(" ", "-"): v for name, v in metrics.items() if isinstance(v, dict)}
+        return max(files.items(), key=lambda item: scores[item[0]]["val_accuracy"])[1]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{folder} is not one run with its results: give --run one of the folders in it, such "
+            f"as {next(iter(files.values())).parent}"
+        ) from error

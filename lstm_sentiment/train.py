@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from common import training
 from common.device import seed_everything
 from common.runs import start
-from common.settings import Settings, above, at_least, cli, fraction, require, warn
+from common.settings import Settings, above, at_least, cli, fraction, libraries_warn, require, warn
 from common.text import Keep, TokenizerName, Vectors, drop_words
 from lstm_sentiment import baselines, data, evaluation, pretraining, self_training
 from lstm_sentiment.model import Pooling, SentimentLSTM
@@ -124,6 +124,8 @@ class Config(Settings):
         fraction(word_dropout=self.word_dropout, ema_decay=self.ema_decay)
         require(self.val_fraction <= 0.5, "--val-fraction must be at most 0.5")
         require(bool(self.csv) or not self.csv_test, "--csv-test needs --csv, the training table")
+        is_sample = self.data == "sample"
+        require(not (self.csv and is_sample), "--csv and --data sample are two sets: choose one")
         require(
             not self.pretrain_epochs or self.vectors == "none",
             f"--vectors {self.vectors} and --pretrain-epochs both make the vectors of words: set "
@@ -303,11 +305,12 @@ def main(config: Config) -> dict[str, Any]:
     metrics["calibration_error"] = evaluation.calibration_error(extra["calibration"])
 
     run.phase("baselines")
-    linear = baselines.decisions(reviews) if config.baselines else {}
+    with libraries_warn("a linear model"):
+        linear = baselines.decisions(reviews) if config.baselines else {}
     return run.finish(
         metrics,
         {name: evaluation.scores(reviews, values) for name, values in linear.items()},
-        PUBLISHED,
+        {} if config.csv else PUBLISHED,  # they are of another set
         labels=labels,
         predictions={"this run": average > 0.5, **{n: v > 0 for n, v in linear.items()}},
         extra=extra,

@@ -3,7 +3,9 @@
 import csv
 import io
 import json
+import os
 import sys
+import zipfile
 
 import pytest
 
@@ -43,6 +45,15 @@ def test_lines_of_every_encoding(stdin, capsys):
     assert texts() == ["one", "two café"]
 
 
+def test_an_odd_line_or_file_ends_no_prediction(stdin, tmp_path, capsys):
+    stdin(b"<html>good film\nno \0 end\n")
+    assert texts() == ["<html>good film", "no \0 end"]
+    for name, content in (("a.txt", b""), ("b.TXT", b"<html>good"), ("c.txt", b"\0\1\2\0")):
+        (tmp_path / name).write_bytes(content)
+    assert texts(texts=(str(tmp_path),)) == ["<html>good"]
+    assert capsys.readouterr().err.count("is left out") == 2
+
+
 def test_texts_files_and_folders(tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "b.txt").write_bytes(b"\xef\xbb\xbffirst line\nsecond")
@@ -74,6 +85,44 @@ def test_csv_keeps_its_columns(tmp_path, column, capsys):
     assert ("--text-column chooses" in captured.err) == (column == "")
 
 
+def test_columns_of_the_models_names_are_kept(tmp_path, capsys):
+    (tmp_path / "in.csv").write_text("text,prediction,text\ngood film,mine,a\n,old,b\n")
+    answers(
+        PredictConfig((str(tmp_path / "in.csv"),), text_column="1", output=tmp_path / "out.csv")
+    )
+    assert (tmp_path / "out.csv").read_text() == (
+        "text,prediction,text3,prediction_model,probability,words\n"
+        "good film,mine,a,good,0.75,2\n"
+        ",old,b,,,\n"
+    )
+    assert "_model behind" in capsys.readouterr().err
+
+
+def test_tables_on_standard_input_in_archives_and_in_capitals(tmp_path, stdin):
+    stdin(TABLE.encode())
+    assert texts(texts=("-",), text_column="review")[::2] == ["good film", "bad, film"]
+    (tmp_path / "IN.CSV").write_text(TABLE)
+    with zipfile.ZipFile(tmp_path / "in.zip", "w") as archive:
+        archive.write(tmp_path / "IN.CSV", "in.csv")
+    for name in ("IN.CSV", "in.zip"):
+        assert len(texts(texts=(str(tmp_path / name),))) == 3
+
+
+def test_the_table_is_written_when_nobody_reads_the_lines(tmp_path, monkeypatch):
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as closed:
+        monkeypatch.setattr(sys, "stdout", closed)
+        answers(PredictConfig(("good film", "bad film"), output=tmp_path / "out.csv"))
+    assert len((tmp_path / "out.csv").read_text().splitlines()) == 3
+
+
+def test_an_output_that_cannot_be_written_is_known_at_the_start(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="--output of predict"):
+        report(PredictConfig(output=tmp_path / "file" / "out.csv"), iter([None]), sample=False)
+
+
 @pytest.mark.parametrize("sample", [False, True])
 def test_lines_and_json_say_sample(capsys, sample):
     answers(PredictConfig(("good\nfilm",)), sample)
@@ -91,6 +140,8 @@ def test_lines_and_json_say_sample(capsys, sample):
         ({"texts": ("", " \n")}, "there is no text"),
         ({"texts": ("absent.csv",)}, "absent.csv does not exist"),
         ({"texts": ("reviews/absent.txt",)}, "absent.txt does not exist"),
+        ({"texts": ("a good film",), "text_column": "review"}, "'a good film' is not"),
+        ({"texts": (os.path.dirname(__file__),)}, "holds no .txt file"),
     ],
 )
 def test_nothing_to_predict_is_one_sentence(settings, message):

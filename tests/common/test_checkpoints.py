@@ -45,7 +45,9 @@ def test_a_pickle_with_code_is_refused(tmp_path, monkeypatch):
     assert not (tmp_path / "harmed").exists()
 
 
-@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 half a zip"])
+@pytest.mark.parametrize(
+    "content", [b"", b"not a checkpoint", b"PK\x03\x04 half a zip", b"review,label\n"]
+)
 def test_a_damaged_file_is_one_sentence(tmp_path, content):
     (tmp_path / "checkpoint.pt").write_bytes(content)
     with pytest.raises(UserError, match=r"checkpoint\.pt"):

@@ -72,6 +72,33 @@ FORMS = {
     "byte-order mark": (b"\xef\xbb\xbf" + table(ROWS).encode(), ""),
     "packed": (gzip.compress(table(ROWS).encode()), ""),
     "header of usual names": (table([("sentiment", "review"), *ROWS]), "taken for the header"),
+    "tabs and quoted lines": (
+        table([(a, f"{b}\nsecond line") for a, b in ROWS], delimiter="\t"),
+        "a tab between the columns",
+    ),
+    "backslashes before quotes": (
+        table(ROWS, quoting=csv.QUOTE_ALL, doublequote=False, escapechar="\\"),
+        "a backslash as letters, 60 rows in all",
+    ),
+    "a stray quote": (
+        'x,"so" they said\n' + table(ROWS[1:]),
+        "quotes are read as far as they go, 60 rows",
+    ),
+    "Excel's first line": ("sep=;\n" + table(ROWS, delimiter=";"), "';' between the columns"),
+    "blanks after commas": (table(ROWS, quoting=csv.QUOTE_ALL).replace('",', '", '), ""),
+    "a comma at the end of each row": (
+        "label,text\n" + "".join(f"{line},\n" for line in table(ROWS).splitlines()),
+        "3 (empty)",
+    ),
+    "names of the rows": (
+        "label,text\n" + table([(i, *row) for i, row in enumerate(ROWS)]),
+        "1 (numbers or ids)",
+    ),
+    "UTF-32": (table(ROWS).encode("utf-32"), "UTF-32"),
+    "a second column of labels": (
+        table([("label", "name", "text"), *((a, f"very {a}", b) for a, b in ROWS)]),
+        "name (few short values)",
+    ),
     "an index column": (
         table([("", "text", "label"), *((i, b, a) for i, (a, b) in enumerate(ROWS))]),
         "1 (numbers or ids)",
@@ -93,7 +120,7 @@ def test_one_windows_line_spoils_no_other(read):
     labelled, notes = read(b"\xef\xbb\xbf" + rows.encode() + "x,another café".encode("cp1252"))
     assert labelled.classes == ("x", "y")
     assert all("café" in text for text in labelled.texts)
-    assert "Windows-1252" in notes
+    assert "Windows-1252 text: if letters look wrong, save it as UTF-8" in notes
 
 
 def test_a_text_may_be_longer_than_pythons_csv_reader_takes(read):
@@ -176,6 +203,42 @@ def test_names_join_spellings_of_a_class(read):
         read(table([*rows, ("meh", "so so")]), names=names)
 
 
+def test_spellings_of_a_label_are_one_and_blank_ones_none(read):
+    spelt = ("spam", "spam", "SPAM", "'spam'", "ham", "ham", "Ham", "NaN", "None", "N/A", "?")
+    labelled, notes = read(table([(spelt[i % 11], phrase(i)) for i in range(110)]))
+    assert labelled.classes == ("ham", "spam")
+    assert len(labelled.texts) == 70
+    assert "40 rows without a text or a label" in notes
+    assert "SPAM is spam, 'spam' is spam, Ham is ham" in notes
+
+
+@pytest.mark.parametrize("labels", [(-1, 0, 1), (-1.0, 0.0), (0, 1, 4)])
+def test_more_numbers_than_the_two_classes_are_refused(read, labels):
+    names = {"-1": "negative", "0": "negative", "1": "positive", "4": "positive"}
+    rows = [(labels[i % len(labels)], phrase(i)) for i in range(60)]
+    with pytest.raises(UserError, match="cannot be the two classes negative and positive"):
+        read(table(rows), names=names)
+
+
+def test_messages_list_ten_labels_at_most(read):
+    rows = [(f"label {'long ' * 20}{i}", phrase(i)) for i in range(200)]
+    with pytest.raises(UserError, match=r"the label 'label long [^']{,30}…'"):
+        read(table(rows), names={"a": "b"}, label_column="1")
+    _, notes = read(table([*ROWS, *rows]), label_column="1")
+    assert "and 190 more" in notes
+    assert max(map(len, notes.splitlines())) < 600
+
+
+def test_a_test_table_has_its_columns_in_any_order_and_other_rows(read):
+    rows = [("label", "text"), *ROWS]
+    labelled, notes = read(table(rows), test=table([(b, a) for a, b in rows]))
+    assert labelled.classes == ("x", "y")
+    assert labelled.texts[60:] == labelled.texts[:60]
+    assert "has the rows of" not in notes
+    _, notes = read(table(rows), test=table(rows))
+    assert "what is tested was trained on" in notes
+
+
 def test_a_test_table_of_its_own(read):
     own = table([("kind", "body"), ("y", "only tested")])
     labelled, _ = read(table([("kind", "body"), *ROWS]), test=own, label_column="kind")
@@ -191,8 +254,11 @@ def test_a_test_table_of_its_own(read):
         ("one column\n" * 9, {}, "label"),
         ("x,same class\nx,another\n" * 9, {}, "one class"),
         ("x,one\ny,two\n", {}, "cannot be split"),
-        (table(ROWS) + 'x,"no end,"of quote\n', {}, "line 61, is damaged"),
-        (table(ROWS) + 'x,"never closed\n', {}, "is damaged"),
+        ("\ufeff \n", {}, "mine.csv is empty"),
+        ("label,text\n", {}, "holds a header and no rows"),
+        ('[{"label": 1, "text": "good"}]', {}, "is a JSON file: save its table as CSV"),
+        (gzip.compress(table(ROWS).encode())[:12] + b"\xff" * 99, {}, "is damaged"),
+        (table(ROWS) + 'x,"never closed\n', {}, "line 61 is damaged"),
         (table(ROWS), {"label_column": "verdict"}, r"no column 'verdict'.*numbers from 1"),
         (table(ROWS), {"text_columns": "3"}, "no column '3': its columns are 1, 2"),
         (

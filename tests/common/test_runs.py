@@ -4,6 +4,7 @@ import csv
 import errno
 import json
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -201,6 +202,33 @@ def test_no_trained_model_is_one_sentence(tmp_path):
         find_trained("project", "gone", tmp_path)
     with pytest.raises(UserError, match="is not a model of other"):
         find_trained("other", str(train(tmp_path, "real", "a")))
+
+
+def test_a_folder_of_runs_or_another_file_is_one_sentence(tmp_path):
+    folder = train(tmp_path, "real", "a")
+    with pytest.raises(UserError, match=r"is not one run .* such as .*-a"):
+        find_trained("project", str(folder.parent))
+    torch.save([1], tmp_path / "list.pt")
+    with pytest.raises(UserError, match="is not a model of project"):
+        find_trained("project", str(tmp_path / "list.pt"))
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"finished": true}'])
+def test_a_damaged_run_hides_no_other(tmp_path, content):
+    good = train(tmp_path, "real", "good")
+    bad = train(tmp_path, "real", "later")
+    (bad / "results.json").write_text(content)
+    assert find_trained("project", "", tmp_path).folder == good
+    (bad / "config.json").write_text(content)
+    with pytest.raises(SettingError, match=r"config\.json is damaged or not of a run"):
+        resume(tmp_path, resume=bad.name)
+
+
+def test_more_threads_than_cores_are_cut(tmp_path, capsys):
+    before = torch.get_num_threads()
+    assert begin(tmp_path, threads=10_000).config.threads <= (os.cpu_count() or 1)
+    assert "--threads 10000 is more than" in capsys.readouterr().err
+    torch.set_num_threads(before)
 
 
 def test_variants_stand_in_rows_of_their_own():

@@ -4,8 +4,10 @@ import contextlib
 import dataclasses
 import importlib.util
 import io
+import shlex
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -23,6 +25,7 @@ from common.settings import (
     cli,
     flag,
     from_saved,
+    libraries_warn,
     parse,
 )
 
@@ -201,6 +204,7 @@ def test_help_groups_the_flags_as_the_comments_do(start, capsys):
         (["--device", "cuda:99"], "--device cuda:99"),
         (["--device", "toaster"], "--device toaster is not known"),
         (["--resume", "nowhere"], "there is no run of that name"),
+        (["--resume="], "--resume names no run"),
     ],
 )
 def test_mistakes_end_with_one_sentence_and_code_2(arguments, words, tmp_path, start, capsys):
@@ -244,6 +248,12 @@ def test_unknown_errors_keep_their_traceback(monkeypatch):
         cli(Cook, main)
 
 
+def test_a_librarys_warning_is_a_note(capsys):
+    with libraries_warn("a linear model"):
+        warnings.warn("failed to converge\nincrease max_iter", stacklevel=1)
+    assert capsys.readouterr().err == "note: a linear model: failed to converge\n"
+
+
 PRINTS = """
 import sys
 sys.path[0] = {root!r}
@@ -263,3 +273,10 @@ def test_output_that_is_not_utf8_loses_no_run(root, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(b"na\xefve \\u597d caf\\udce9")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a POSIX shell is needed")
+def test_closed_streams_lose_no_run(root, tmp_path):
+    (tmp_path / "prints.py").write_text(PRINTS.format(root=str(root)), encoding="utf-8")
+    command = f"{shlex.quote(sys.executable)} prints.py <&- >&- 2>&-"
+    assert subprocess.run(command, shell=True, cwd=tmp_path).returncode == 0

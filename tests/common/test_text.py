@@ -328,6 +328,12 @@ def test_damaged_file_is_one_sentence(tmp_path, content):
         word_vectors(path, WORDS, tmp_path)
 
 
+def test_vectors_between_commas_are_named_with_the_remedy(tmp_path):
+    (tmp_path / "vectors.csv").write_text("film,0.1,0.2\nthe,1,2\n")
+    with pytest.raises(UserError, match="write blanks for the commas"):
+        word_vectors(tmp_path / "vectors.csv", WORDS, tmp_path)
+
+
 @pytest.mark.parametrize("name", ["GoogleNews.bin", "broken.txt"])
 def test_binary_file_is_named_with_the_remedy(tmp_path, name):
     path = tmp_path / name

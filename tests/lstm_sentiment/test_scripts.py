@@ -154,6 +154,7 @@ def test_predict_takes_one_token_and_a_hundred_thousand(trained, monkeypatch):
         (["--val-fraction", "0"], "--val-fraction must be above 0"),
         (["--val-fraction", "0.6"], "--val-fraction must be at most 0.5"),
         (["--csv-test", "a.csv"], "--csv-test needs --csv"),
+        (["--csv", "a.csv", "--data", "sample"], "--csv and --data sample are two sets"),
         (["--regions", "0"], "set --regions above 0"),
         (["--vectors", "glove"], "--vectors glove and --pretrain-epochs .*set --pretrain-epochs 0"),
         (["--self-training-epochs", "1"], "add --unlabelled true"),
@@ -196,9 +197,10 @@ def test_a_table_trains_and_predicts(tmp_path, train_here):
     rows = [f'"{name} story, number {i}",{name}' for i in range(40) for name in ("pos", "neg")]
     table = tmp_path / "own.csv"
     table.write_text("\n".join(["review,sentiment", *rows]) + "\n")
-    words = ("--csv", str(table), "--vectors", "none", "--epochs", "4")
+    words = ("--data", "auto", "--csv", str(table), "--vectors", "none", "--epochs", "4")
     results, folder = train_here(tmp_path / "out", *words)
     assert results["data"] == "real"
+    assert not results["published"]  # on other reviews
     assert predict.main(predict.Config(("a pos story",), run=str(folder)))[0].label == "positive"
 
 

@@ -86,6 +86,7 @@ def test_what_is_exported_gives_the_predicted_probabilities(trained):
         (["--max-size", "2"], "--max-size must be"),
         (["--csv-test", "x.csv"], "--csv-test needs --csv"),
         (["--label-column", "topic"], "--label-column needs --csv"),
+        (["--csv", "x.csv", "--data", "sample"], "--csv and --data sample are two sets"),
     ],
 )
 def test_impossible_settings_are_one_sentence(arguments, message):
@@ -112,6 +113,7 @@ def test_own_csv_without_vectors(tmp_path, capsys):
     assert "learned from scratch" in capsys.readouterr().out
     assert results["metrics"]["test_accuracy"] == 1.0
     assert len(results["baselines"]) == 2
+    assert not results["published"]  # on other texts
     (folder,) = (tmp_path / "transformer_textcls").iterdir()
     assert [made.label for made in ask(folder, "buy now", "see you")] == ["spam", "ham"]
     (network,), batches = predict.exported(find_trained("transformer_textcls", str(folder)))

@@ -25,7 +25,7 @@ LABEL_NAMES = (
     "polarity", "airline_sentiment", "v1", "stars", "rating",
 )  # fmt: skip
 TEXT_NAMES = ("text", "review", "title", "description", "body", "content", "message", "tweet", "v2")
-NO_LABELS = {"", "nan", "null", "none", "n/a", "#n/a", "<na>", "?"}  # in lower case
+NO_LABELS = {"", "nan", "null", "n/a", "#n/a", "<na>", "?"}  # in lower case
 NUMBER = re.compile(r"[-+]?[\d.,]+")
 # What a column holds that is not text, recognised by nearly all of its values.
 NO_TEXT = {
@@ -289,7 +289,7 @@ def read_labelled(
         counts.append(len(texts) - before)
         if empty := len(sheet.rows) - counts[-1]:
             warn(
-                f"{sheet.path.name}: {empty:,} rows without a text or a label (nan, None, ? are "
+                f"{sheet.path.name}: {empty:,} rows without a text or a label (nan, null, ? are "
                 "none) are left out"
             )
     classes, numbers = number_labels(one_spelling(labels), counts[0], names)

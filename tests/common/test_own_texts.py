@@ -204,7 +204,7 @@ def test_names_join_spellings_of_a_class(read):
 
 
 def test_spellings_of_a_label_are_one_and_blank_ones_none(read):
-    spelt = ("spam", "spam", "SPAM", "'spam'", "ham", "ham", "Ham", "NaN", "None", "N/A", "?")
+    spelt = ("spam", "spam", "SPAM", "'spam'", "ham", "ham", "Ham", "NaN", "null", "N/A", "?")
     labelled, notes = read(table([(spelt[i % 11], phrase(i)) for i in range(110)]))
     assert labelled.classes == ("ham", "spam")
     assert len(labelled.texts) == 70

@@ -99,10 +99,10 @@ def read_series(
             three rows, mostly gaps.
     """
     data, where = read_bytes(source), title(source)
-    table, notes = read_table(source, data)
+    table, separator, notes = read_table(source, data)
     times, kept = find_times(table, time_column, dates, where, notes)
     table = table[kept].drop(columns=times.text.columns, errors="ignore").reset_index(drop=True)
-    values, names = read_numbers(table, columns, missing, where, notes)
+    values, names = read_numbers(table, separator, columns, missing, where, notes)
     instants, step, places = regular(times, where, resample, notes)
     averaged = resample not in ("", "none")
     digest = hashlib.sha256(data).hexdigest()

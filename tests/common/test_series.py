@@ -81,6 +81,16 @@ FORMS = {
     "byte-order mark": (b"\xef\xbb\xbf" + table().replace("\n", "\r\n").encode(), ""),
     "excel's first line": (b"sep=,\r\n" + table().encode(), ""),
     "no header": (table().split("\n", 1)[1].encode(), "no header: .*"),
+    "comments above": (
+        b"# station 12\n# 50.1 N\n\n" + table().encode(),
+        "lines that begin with #.*",
+    ),
+    "row names": (
+        "\n".join(
+            f"{i},{row}" if i else row for i, row in enumerate(table().splitlines())
+        ).encode(),
+        "the first column has no name and is called row, .* 'row' counts the rows",
+    ),
     "trailing separators": (table().replace("\n", ",,\n").encode() + b",,,\n" * 9, ""),
 }
 
@@ -100,7 +110,18 @@ def zipped(data: bytes) -> bytes:
     return file.getvalue()
 
 
-@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress, zipped])
+def zipped_on_a_mac(data: bytes) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name in ("data.csv", "readme.txt", "__MACOSX/._data.csv", ".hidden.csv"):
+            archive.writestr(name, data if name == "data.csv" else b"x")
+    return file.getvalue()
+
+
+PACKS = [gzip.compress, bz2.compress, lzma.compress, zipped, zipped_on_a_mac]
+
+
+@pytest.mark.parametrize("pack", PACKS)
 def test_packed_files_whatever_their_name(read: Callable, pack: Callable) -> None:
     assert_same(read(pack(table().encode())))
 
@@ -113,19 +134,24 @@ def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("cells", "expected", "note"),
     [
+        (["20,063", "950", "19,500"], [20.063, 950, 19.5], "decimal comma, as in 19,500"),
+        (["1.098.197", "2.000.044", "-"], [1098197, 2000044, np.nan], "dot between thousands"),
+        (["999", "1.000", "1.001"], [999, 1000, 1001], "dot between thousands in 'v'"),
+        (["999.500", "1.001", "20.100"], [999.5, 1.001, 20.1], ""),
         (["1,234.5", "12.5", "1,000,000"], [1234.5, 12.5, 1e6], "comma between thousands"),
         (["1.234,5", "12,5", "1.000.000"], [1234.5, 12.5, 1e6], "decimal comma"),
         (["0,125", "3,250", "1,500"], [0.125, 3.25, 1.5], "decimal comma"),
-        (["1,125", "950", "2,500"], [1125, 950, 2500], "comma between thousands, as in 1,125"),
-        (["1,125", "1950", "2,500"], [1.125, 1950, 2.5], "decimal comma, as in 1,125"),
+        (["1,125", "950|", "2,500"], [1125, 950, 2500], "comma between thousands, as in 1,125"),
+        (["1,125", "1950|", "2,500"], [1.125, 1950, 2.5], "decimal comma, as in 1,125"),
         (["1 234,5", "12,5", "2'000'000"], [1234.5, 12.5, 2e6], "decimal comma"),
         (["1e3", "-2.5E-1", "+7"], [1000, -0.25, 7], ""),
     ],
 )
 def test_marks_in_numbers(read: Callable, cells: list[str], expected: list, note: str) -> None:
     rows = [f"2007-01-0{day};{cell}" for day, cell in enumerate(cells, 1)]
-    found = read("\n".join(["day;v", *rows]))
-    assert found.values[:, 0].tolist() == expected
+    text = "\n".join(["day;v", *rows])
+    found = read(text.replace("|", "").replace(";", "|") if "|" in text else text)
+    np.testing.assert_array_equal(found.values[:, 0], expected)
     assert note in " ".join(found.notes)
 
 
@@ -136,6 +162,23 @@ def test_missing_values_in_many_spellings(read: Callable) -> None:
     found = read("\n".join(lines))
     assert np.flatnonzero(np.isnan(found.values[:, 0])).tolist() == [4, 5, 6, 7, 8, 9]
     assert "count as missing: ? (1), null (1)" in found.notes[0]
+
+
+def test_words_among_numbers_are_missing_values(read: Callable) -> None:
+    lines = table().splitlines()
+    words = ["<5", "n.a.", "ND", "---", "***", "#DIV/0!", "12 °C"]
+    for row, word in enumerate(words * 3, 5):
+        lines[row] = f"{lines[row].split(',')[0]},{word}"
+    lines[40] = f"{lines[40].split(',')[0]},\u22123.5"
+    found = read("\n".join(lines))
+    assert np.isnan(found.values).sum() == 21
+    assert found.values[39, 0] == -3.5
+    assert "count as missing: <5 (3), n.a. (3)" in found.notes[0]
+
+
+def test_headers_that_differ_by_a_blank_are_two_columns(read: Callable) -> None:
+    rows = [f"{time},{i},{-i}" for i, time in enumerate(HOURS)]
+    assert read("\n".join(["time,a,a ", *rows])).columns == ("a", "a.1")
 
 
 def test_a_loggers_code_for_missing_is_recognised_where_nothing_comes_near(
@@ -460,3 +503,10 @@ def test_windows_are_a_view_with_columns_kept() -> None:
 ])  # fmt: skip
 def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds * 1e9) == text
+        (b"\xd0\xcf\x11\xe0" + bytes(600), "an Excel workbook: save its sheet as CSV"),
+        (b"PAR1" + bytes(90), "a Parquet file"),
+        (b"\x28\xb5\x2f\xfd" + bytes(90), "packed by zstd: unpack it"),
+        ('[{"time": "2007-01-30", "a": 1}]', "a JSON file"),
+        ("Station: Berlin\nMade 2024\n\n" + table(), "header in line 4: delete the lines above"),
+        ("Station,Berlin\n" + table().replace(",", ",1,"), "delete lines above the header"),
+        ("timestamp\n2007-01-30\n2007-01-31\n", "holds times and nothing else"),

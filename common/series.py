@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SNAP = 0.25  # up to this part of the spacing off the grid a row is jitter; beyond it is odd
+SHARED = 0.1  # of the rows may share their time with another and are then averaged
 MAX_GROWTH = 10  # gaps may lengthen a series at most so many times
 
 
@@ -102,6 +103,9 @@ def read_series(
     table, separator, notes = read_table(source, data)
     times, kept = find_times(table, time_column, dates, where, notes)
     table = table[kept].drop(columns=times.text.columns, errors="ignore").reset_index(drop=True)
+    if again := [name for name in table.columns if not columns and times.repeated_by(table[name])]:
+        notes.append(f"columns that repeat the time left out: {', '.join(again)}")
+        table = table.drop(columns=again)
     values, names = read_numbers(table, separator, columns, missing, where, notes)
     instants, step, places = regular(times, where, resample, notes)
     averaged = resample not in ("", "none")
@@ -116,7 +120,8 @@ def regular(
     """A grid for a file's rows: its instants (rows,), its step, and the place of each file's row.
 
     Raises:
-        UserError: fewer than three different times, mostly gaps, a `resample` that is no time.
+        UserError: fewer than three different times, many rows at the same time, mostly gaps, a
+            `resample` that is no time.
     """
     when = np.sort(times.when)
     if (when != times.when).any() and resample != "none":
@@ -126,6 +131,13 @@ def regular(
         raise UserError(f"{where} holds {different} different times: at least 3 are needed")
     if resample == "none":
         return times.when, usual_step(when), np.arange(len(when))
+    repeated = len(when) - different
+    if not resample and repeated > SHARED * len(when):
+        raise UserError(
+            f"{where}: {repeated:,} of {len(when):,} rows share their time with another: name all "
+            "columns of the time (--time-column Date,Hour), give the rows of one sensor alone, or "
+            f"average them (--resample {duration(usual_step(when)).replace(' ', '')})"
+        )
     if resample:
         if times.numbered:
             raise UserError(f"--resample {resample} needs times, and {where} has none")

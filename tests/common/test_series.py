@@ -231,17 +231,76 @@ def test_times_as_numbers(read: Callable, stamps: list, after: str) -> None:
     assert found.stamps["timestamp"].tolist() == [str(stamp) for stamp in stamps]
 
 
+@pytest.mark.parametrize(
+    ("name", "stamps", "step"),
+    [
+        ("ts", SECONDS, "1h"),
+        ("unixtime", SECONDS[::-1], "1h"),
+        ("received", SECONDS * 1000, "1h"),
+        ("YYYYMMDD", pd.date_range("2007-01-30", periods=240).strftime("%Y%m%d"), "1D"),
+        ("period", pd.date_range("1990-01-01", periods=240, freq="MS").strftime("%Y%m"), "30.43D"),
+        ("year", range(1760, 2000), "365.24D"),
+        ("Date", [f"{39112 + i / 24:.6f}" for i in range(240)], "1h"),
+        ("time", HOURS.strftime("%Y%m%d %H:%M"), "1h"),
+        ("time", pd.period_range("1960Q1", periods=240, freq="Q").strftime("%Y-Q%q"), "91.3D"),
+        ("date", pd.date_range("1990-01-01", periods=240, freq="MS").strftime("%m/%Y"), "30.43D"),
+    ],
+)
+def test_times_are_found_in_any_column(read: Callable, name: str, stamps, step: str) -> None:
+    rows = [f"260,{value},{stamp}" for stamp, value in zip(stamps, VALUES, strict=True)]
+    found = read("\n".join([f"station,load,{name}", *rows]))
+    assert found.columns == ("station", "load")
+    assert len(found.values) == 240
+    assert found.spacing == pytest.approx(pd.Timedelta(step), rel=1e-3)
+
+
+def test_what_a_column_of_times_holds_is_not_numbered_silently(read: Callable) -> None:
+    weeks = [f"{week // 52 + 2000}W{week % 52 + 1}" for week in range(240)]
+    with pytest.raises(UserError, match=r"'2000W1'.*no time.*none numbers the rows"):
+        read(table(weeks))
+    assert read(table(weeks), time_column="none").columns == ("value",)
+
+
+def test_columns_that_repeat_the_time_are_no_features(read: Callable) -> None:
+    rows = [
+        f"{second},{time},{time:%Y%m%d},{time.hour},{value}"
+        for second, time, value in zip(SECONDS[::-1], HOURS[::-1], VALUES, strict=True)
+    ]
+    found = read("\n".join(["unix,date,day8,hour,close", *rows]))
+    assert found.columns == ("close",)
+    assert "columns that repeat the time left out: unix, day8, hour" in found.notes
+
+
+@pytest.mark.parametrize("name", ["Hour", "Stunde", "hora", "heure"])
+@pytest.mark.parametrize("first", [0, 1])
+def test_hours_beside_a_date(read: Callable, name: str, first: int) -> None:
+    rows = [f"{t:%Y-%m-%d},{t.hour + first},{v}" for t, v in zip(HOURS, VALUES, strict=True)]
+    text = "\n".join([f"Date,{name},load", *rows])
+    times = HOURS + pd.Timedelta(hours=first)
+    assert_same(read(text), times)
+    assert_same(read(text, time_column=f"Date,{name}"), times)
+    assert read(text).next_stamps(1)["Date"][0] == str(times[-1] + pd.Timedelta("1h"))[:10]
+
+
+def test_a_day_ends_at_24(read: Callable) -> None:
+    stamps = HOURS.strftime("%d.%m.%Y %H:%M").tolist()
+    for place in range(24, 240, 24):
+        stamps[place] = f"{HOURS[place - 1]:%d.%m.%Y} 24:00"
+    assert_same(read(table(stamps)))
+
+
 FORMS_OF_TIME = [
     "%d/%m/%Y %H:%M", "%m/%d/%Y %H:%M:%S", "%d.%m.%Y %H:%M", "%d-%b-%Y %H:%M", "%Y/%m/%d %H:%M",
     "%Y-%m-%dT%H:%M:%SZ", "%b %d, %Y %H:%M", "%Y-%m-%d %H:%M:%S.%f", "%m/%d/%Y %I:%M:%S %p",
-    "%d.%m.%y %H:%M", "%d/%m/%Y %H.%M.%S", "%Y-%m-%d %H:%M:%S+05:30",
+    "%d.%m.%y %H:%M", "%d/%m/%Y %H.%M.%S", "%Y-%m-%d %H:%M:%S+05:30", "%y-%m-%d %H:%M",
+    "%Y%m%dT%H%M%S+0530", "%Y-%m-%dT%H+05:30",
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("form", FORMS_OF_TIME)
 def test_times_as_text_go_out_as_they_came_in(read: Callable, form: str) -> None:
     """And what the file lacks as ISO 8601, in its zone."""
-    zone = re.search(r"(Z|\+05:30)?$", form)[0]
+    zone = re.search(r"(Z|\+05:?30)?$", form)[0]
     lines = table(form=form).replace(",", ";").replace("; 20", ", 20").splitlines()
     found = read("\n".join([*lines[:100], *lines[103:]]))
     assert found.times.equals(HOURS.as_unit("ns"))
@@ -318,6 +377,11 @@ def test_dates_that_fit_both_orders_are_asked_about(read: Callable) -> None:
     months = [f"01/{month:02}/2007" for month in range(1, 13)]  # twelve days, or twelve months
     with pytest.raises(UserError, match="fit both orders"):
         read(table(months))
+    days = pd.date_range("2024-01-01", periods=100).strftime("%y-%m-%d")
+    assert read(table(list(days))).times[-1] == pd.Timestamp("2024-04-09")
+    with pytest.raises(UserError, match=r"24-01-12 .* --dates day-first or --dates year-first"):
+        read(table(list(days[:12])))
+    assert read(table(list(days[:12])), dates="year-first").spacing == pd.Timedelta("1D")
     with pytest.raises(UserError, match="day first in some rows and month first in others"):
         read(table(["13/01/2007", "01/14/2007", "15/01/2007"]))
 

@@ -160,10 +160,9 @@ def roll_out(trained: Trained, series: Series, rows: int, kept: dict[str, Any]) 
     config, levels = trained.config, trained.config.levels
     targets, paths = trained.models[0].outputs, PATHS if levels else 1
     unknown = np.full((rows, series.values.shape[1]), np.nan)
-    instants = series.instants[-1] + series.step * np.arange(1, rows + 1)
     longer = dataclasses.replace(
         series, values=np.vstack([series.values, unknown]),
-        instants=np.concatenate([series.instants, instants]),
+        instants=np.concatenate([series.instants, series.next_instants(rows)]),
     )  # fmt: skip
     reach = config.window + config.horizon - 1  # rows before the first forecast that it needs
     inputs = trained.prepare(longer).inputs[len(series.values) - reach :]

@@ -465,6 +465,31 @@ def test_months_and_a_drifting_logger_lose_no_row(
     assert found.spacing == pytest.approx(pd.Timedelta(spacing), rel=0.02)
 
 
+@pytest.mark.parametrize(
+    ("freq", "months", "after"),
+    [
+        ("MS", 1, "2010-01-01"), ("ME", 1, "2010-01-31"), ("QS-FEB", 3, "2020-02-01"),
+        ("YE", 12, "2050-12-31"),
+    ],
+)  # fmt: skip
+def test_months_quarters_and_years_keep_their_own_dates(
+    read: Callable, freq: str, months: int, after: str
+) -> None:
+    times = pd.date_range("2000-01-01", periods={1: 120, 3: 80, 12: 50}[months], freq=freq)
+    lines = table(times, "%Y-%m-%d").splitlines()
+    found = read("\n".join([*lines[:9], *lines[10:]]))  # one is missing
+    assert found.times.equals(times.as_unit("ns"))
+    assert np.isnan(found.values).sum() == 1
+    assert found.next_stamps(1)["timestamp"][0] == f"{after} 00:00:00"
+
+
+def test_many_rows_at_the_same_time_are_asked_about(read: Callable) -> None:
+    rows = [f"{time},{sensor},{value}" for time in HOURS[:50] for sensor, value in ("a1", "b2")]
+    with pytest.raises(UserError, match=r"50 of 100 rows share.*one sensor alone.*--resample 1h"):
+        read("\n".join(["time,sensor,value", *rows]))
+    assert len(read("\n".join(["time,sensor,value", *rows]), resample="1h").values) == 50
+
+
 def test_disorder_is_sorted(read: Callable) -> None:
     lines = table().splitlines()
     found = read("\n".join([lines[0], *lines[100:], *lines[1:100]]))
@@ -486,6 +511,13 @@ def test_disorder_is_sorted(read: Callable) -> None:
         (b"\x00\x01\x02\x00\x00\x05", "not a text file"),
         (gzip.compress(table().encode())[:300], "is damaged"),
         (b"PK\x03\x04 and no archive", "is damaged"),
+        (b"\xd0\xcf\x11\xe0" + bytes(600), "an Excel workbook: save its sheet as CSV"),
+        (b"PAR1" + bytes(90), "a Parquet file"),
+        (b"\x28\xb5\x2f\xfd" + bytes(90), "packed by zstd: unpack it"),
+        ('[{"time": "2007-01-30", "a": 1}]', "a JSON file"),
+        ("Station: Berlin\nMade 2024\n\n" + table(), "header in line 4: delete the lines above"),
+        ("Station,Berlin\n" + table().replace(",", ",1,"), "delete lines above the header"),
+        ("timestamp\n2007-01-30\n2007-01-31\n", "holds times and nothing else"),
         ("timestamp,value\n", "no rows"),
         ("timestamp,value\n,\n,\n", "no rows"),
         (table() + "yesterday,1\n" * 9, "'yesterday'.*is no time like"),
@@ -563,14 +595,7 @@ def test_windows_are_a_view_with_columns_kept() -> None:
 
 @pytest.mark.parametrize(("seconds", "text"), [
     (300, "5 min"), (3600, "1 h"), (86400, "1 day"), (604800, "7 days"), (60.2, "60.2 s"),
-    (0.02, "20 ms"), (5400, "1.5 h"),
+    (0.02, "20 ms"), (5400, "1.5 h"), (42_070_000, "486.9 days"),
 ])  # fmt: skip
 def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds * 1e9) == text
-        (b"\xd0\xcf\x11\xe0" + bytes(600), "an Excel workbook: save its sheet as CSV"),
-        (b"PAR1" + bytes(90), "a Parquet file"),
-        (b"\x28\xb5\x2f\xfd" + bytes(90), "packed by zstd: unpack it"),
-        ('[{"time": "2007-01-30", "a": 1}]', "a JSON file"),
-        ("Station: Berlin\nMade 2024\n\n" + table(), "header in line 4: delete the lines above"),
-        ("Station,Berlin\n" + table().replace(",", ",1,"), "delete lines above the header"),
-        ("timestamp\n2007-01-30\n2007-01-31\n", "holds times and nothing else"),

@@ -124,8 +124,8 @@ class Run:
         if is_resumed:
             if saved_state(self.folder)["checksum"] != source.checksum:
                 raise UserError(
-                    f"the data of {self.folder} has changed since it was started ({source.folder} "
-                    "holds other content): put the old data back, or start a new run"
+                    f"the data of {self.folder} has changed since it was started: {source.name} in "
+                    f"{source.folder} holds other content; put the old back, or start a new run"
                 )
         else:
             make = lambda: str(new_folder(self.project, self.config))  # noqa: E731
@@ -467,7 +467,8 @@ def new_folder(project: str, config: Settings) -> Path:
 
 
 def resumed_folder(project: str, config: Settings) -> Path:
-    """The folder that `--resume` names: a path, a run's name, or `latest` for the unfinished.
+    """The folder that `--resume` names: a path, a folder's name, the newest run that was started
+    with this `--name`, or `latest` for the unfinished.
 
     Raises:
         SettingError: there is no such run.
@@ -476,6 +477,11 @@ def resumed_folder(project: str, config: Settings) -> Path:
     if config.resume != "latest":
         for folder in (Path(config.resume).expanduser(), parent / config.resume):
             if (folder / "config.json").is_file():
+                return folder.resolve()
+        for folder in sorted(parent.glob(f"*-{config.resume}*"), reverse=True):
+            path = folder / "config.json"
+            state = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+            if state.get("settings", {}).get("name") == config.resume:
                 return folder.resolve()
         raise SettingError(f"--resume {config.resume}: there is no run of that name in {parent}")
     folders = sorted(path.parent for path in parent.glob("*/config.json"))

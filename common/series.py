@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SNAP = 0.25  # up to this part of the spacing off the grid a row is jitter; beyond it is odd
+SHARED = 0.1  # of the rows may share their time with another and are then averaged
+MONTH = 2_629_746 * SECOND  # a twelfth of 365.2425 days
 MAX_GROWTH = 10  # gaps may lengthen a series at most so many times
 
 
@@ -31,12 +33,13 @@ class Series:
     values: np.ndarray  # (rows, columns) float64, NaN where there is none
     columns: tuple[str, ...]
     instants: np.ndarray  # (rows,) int64 nanoseconds since 1970; where rows have numbers, those
-    step: int  # nanoseconds from row to row
+    step: int  # nanoseconds from row to row; the mean where these are months
     source: Times  # the times of the file's rows
     places: np.ndarray  # (rows of the file,) the row of the series that each became part of
     averaged: bool  # the file was resampled: its own time stamps are not those of the rows
     notes: tuple[str, ...] = ()  # what was assumed, repaired or counted
     checksum: str = ""  # sha256 of the bytes read
+    calendar: "pd.DateOffset | None" = None  # from row to row, where that is months
 
     @property
     def times(self) -> "pd.DatetimeIndex | pd.RangeIndex":
@@ -60,9 +63,18 @@ class Series:
             return self.source.write(self.instants)
         return self.source.stamps(self.instants, self.places)
 
+    def next_instants(self, count: int) -> np.ndarray:
+        """The `count` instants after the last, (count,)."""
+        import pandas as pd
+
+        if self.calendar is None:
+            return self.instants[-1] + self.step * np.arange(1, count + 1)
+        wall = pd.date_range(self.times[-1], periods=count + 1, freq=self.calendar)
+        return self.source.instants(wall[1:])
+
     def next_stamps(self, count: int) -> "pd.DataFrame":
         """The `count` times after the last as text, in the time columns of the file."""
-        return self.source.write(self.instants[-1] + self.step * np.arange(1, count + 1))
+        return self.source.write(self.next_instants(count))
 
     def column(self, name: str) -> np.ndarray:
         """One column, (rows,)."""
@@ -99,24 +111,31 @@ def read_series(
             three rows, mostly gaps.
     """
     data, where = read_bytes(source), title(source)
-    table, notes = read_table(source, data)
+    table, separator, notes = read_table(source, data)
     times, kept = find_times(table, time_column, dates, where, notes)
     table = table[kept].drop(columns=times.text.columns, errors="ignore").reset_index(drop=True)
-    values, names = read_numbers(table, columns, missing, where, notes)
-    instants, step, places = regular(times, where, resample, notes)
+    if again := [name for name in table.columns if not columns and times.repeated_by(table[name])]:
+        notes.append(f"columns that repeat the time left out: {', '.join(again)}")
+        table = table.drop(columns=again)
+    values, names = read_numbers(table, separator, columns, missing, where, notes)
+    instants, step, places, calendar = regular(times, where, resample, notes)
     averaged = resample not in ("", "none")
     digest = hashlib.sha256(data).hexdigest()
     values = means(values, places, len(instants))
-    return Series(values, names, instants, step, times, places, averaged, tuple(notes), digest)
+    return Series(
+        values, names, instants, step, times, places, averaged, tuple(notes), digest, calendar
+    )  # fmt: skip
 
 
 def regular(
     times: Times, where: str, resample: str, notes: list[str]
-) -> tuple[np.ndarray, int, np.ndarray]:
-    """A grid for a file's rows: its instants (rows,), its step, and the place of each file's row.
+) -> tuple[np.ndarray, int, np.ndarray, "pd.DateOffset | None"]:
+    """A grid for a file's rows: its instants (rows,), its step, the place of each file's row, and
+    the calendar's step where that is months.
 
     Raises:
-        UserError: fewer than three different times, mostly gaps, a `resample` that is no time.
+        UserError: fewer than three different times, many rows at the same time, mostly gaps, a
+            `resample` that is no time.
     """
     when = np.sort(times.when)
     if (when != times.when).any() and resample != "none":
@@ -125,13 +144,23 @@ def regular(
     if different < 3:
         raise UserError(f"{where} holds {different} different times: at least 3 are needed")
     if resample == "none":
-        return times.when, usual_step(when), np.arange(len(when))
+        return times.when, usual_step(when), np.arange(len(when)), None
+    repeated = len(when) - different
+    if not resample and repeated > SHARED * len(when):
+        raise UserError(
+            f"{where}: {repeated:,} of {len(when):,} rows share their time with another: name all "
+            "columns of the time (--time-column Date,Hour), give the rows of one sensor alone, or "
+            f"average them (--resample {duration(usual_step(when)).replace(' ', '')})"
+        )
+    calendar, grid = (None, when) if resample else by_months(times, when)
     if resample:
         if times.numbered:
             raise UserError(f"--resample {resample} needs times, and {where} has none")
         step = parse_step(resample)
         first = int(when[0] // step * step)
         places = (times.when - first) // step
+    elif calendar is not None:
+        step, places = round(usual_step(when) / MONTH) * MONTH, np.searchsorted(grid, times.when)
     else:
         first, step, places = spread(times.when, when, notes)
     rows = int(places.max()) + 1
@@ -149,7 +178,22 @@ def regular(
     if rows > len(taken):
         holes = int((np.diff(taken) > 1).sum())
         notes.append(f"missing rows: {rows - len(taken):,} in {holes} gaps")
-    return first + step * np.arange(rows), step, places
+    instants = first + step * np.arange(rows) if calendar is None else grid
+    return instants, step, places, calendar
+
+
+def by_months(times: Times, when: np.ndarray) -> tuple["pd.DateOffset | None", np.ndarray]:
+    """The months from row to row and the grid of them, (rows,) instants; None where it fails."""
+    import pandas as pd
+
+    if not times.numbered and (months := round(usual_step(when) / MONTH)):
+        wall = times.wall(when)
+        at_ends = wall.is_month_end.all()
+        step = pd.offsets.MonthEnd(months) if at_ends else pd.DateOffset(months=months)
+        grid = times.instants(pd.date_range(wall[0], wall[-1], freq=step))
+        if np.isin(when, grid).all():
+            return step, grid
+    return None, when
 
 
 def spread(unsorted: np.ndarray, when: np.ndarray, notes: list[str]) -> tuple[int, int, np.ndarray]:

@@ -29,14 +29,21 @@ if TYPE_CHECKING:
 
 # Files
 UNPACK = {b"\x1f\x8b": gzip.decompress, b"BZh": bz2.decompress, b"\xfd7zXZ": lzma.decompress}
+FOREIGN = {
+    b"\xd0\xcf\x11\xe0": "an Excel workbook: save its sheet as CSV",
+    b"PAR1": "a Parquet file: save it as CSV",
+    b"\x28\xb5\x2f\xfd": "packed by zstd: unpack it first",
+}
 SEPARATORS = {";": "';'", "\t": "a tab", "|": "'|'", ",": "','"}  # the surest one first
 SNIFFED = 200  # lines
 
 # What stands for a missing value: words, and numbers that loggers write where nothing comes near.
 EMPTY = {"", "na", "nan", "null", "none", "n/a", "#n/a", "nil", "missing", "-", "--", "?", ".", "*"}
+EMPTY |= {"n.a.", "n.d.", "nd", "---", "***", "#div/0!", "#value!", "#ref!", "#num!", "#name?"}
 CODES = (-200.0, -999.0, -999.9, -9999.0, -99999.0)
 COUNTERS = {"", "no", "id", "index", "row", "nr", "number", "unnamed"}
-FEW = 0.01  # of a column's values may be no numbers and then count as missing
+MANY = 0.5  # of a column's cells may be no numbers and then count as missing
+DOTTED = r"[+-]?[1-9]\d{0,2}(\.\d{3})+"  # 1.098.197, if dots group digits
 
 
 def read_bytes(source: Path | str) -> bytes:
@@ -57,10 +64,18 @@ def read_bytes(source: Path | str) -> bytes:
                 data = unpack(data)
         if data.startswith(b"PK\x03\x04"):
             archive = zipfile.ZipFile(io.BytesIO(data))
-            tables = [n for n in archive.namelist() if n.lower().endswith((".csv", ".tsv", ".txt"))]
-            if len(tables) != 1:  # an Excel workbook is a zip archive too
+            names = archive.namelist()
+            if "xl/workbook.xml" in names:
+                raise UserError(f"{source} is an Excel workbook: save its sheet as CSV")
+            names = [n for n in names if not re.search(r"(^|/)(__MACOSX/|\.)", n)]
+            tables = [n for n in names if n.lower().endswith(".csv")]
+            tables = tables or [n for n in names if n.lower().endswith((".tsv", ".txt"))]
+            if len(tables) != 1:
                 raise UserError(f"{source} holds {len(tables)} CSV files: save one and name it")
             data = archive.read(tables[0])
+        for magic, remedy in FOREIGN.items():
+            if data.startswith(magic):
+                raise UserError(f"{title(source)} is {remedy}")
     except (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile) as error:
         raise UserError(f"{source} is damaged ({error}): get it again") from error
     if not data.strip():
@@ -122,11 +137,13 @@ def separator_of(text: str) -> str:
     return r"\s+" if len(lines) > 1 and widths[0] > 1 and len(set(widths)) == 1 else ""
 
 
-def read_table(source: Path | str, data: bytes | None = None) -> tuple["pd.DataFrame", list[str]]:
+def read_table(
+    source: Path | str, data: bytes | None = None
+) -> tuple["pd.DataFrame", str, list[str]]:
     """The table as text without outer blanks, empty rows left out.
 
     Returns:
-        the table, and what was assumed of its form (empty for commas and UTF-8).
+        the table, its separator, and what was assumed of its form (empty for commas and UTF-8).
 
     Raises:
         UserError: no table; see `read_bytes` and `decode`.
@@ -135,15 +152,28 @@ def read_table(source: Path | str, data: bytes | None = None) -> tuple["pd.DataF
 
     where = title(source)
     text, encoding = decode(read_bytes(source) if data is None else data, source)
+    if re.match(r'\s*[{[]\s*["{[]', text):
+        raise UserError(f"{where} is a JSON file: save its table as CSV")
     text = re.sub(r"^sep=.\r?\n", "", text)  # Excel's way of naming the separator
+    comments = re.match(r"(\s*#.*\n)+\s*(?=[^\s\d])", text)  # with a header below them
+    text = text[comments.end() if comments else 0 :]
     separator = separator_of(text)
+    lines = text.splitlines()[:SNIFFED]
+    for row in range(0 if separator else len(lines) // 2):
+        is_header = separator_of("\n".join(lines[row:])) in SEPARATORS
+        if is_header and re.search("[A-Za-z]", lines[row]):
+            raise UserError(f"{where} has its header in line {row + 1}: delete the lines above it")
     named = SEPARATORS.get(separator, "blanks")
     if separator in SEPARATORS:  # lines may end in separators, more or fewer than the header
         text = re.sub(rf"{re.escape(separator)}+[ \r]*$", "", text, flags=re.MULTILINE)
-    first = next(csv.reader([text.lstrip().splitlines()[0]], delimiter=separator[:1] or "\0"))
+    lines = [line for line in text.splitlines() if line.strip()][:2]
+    first, *below = csv.reader(lines, delimiter=separator[:1] or "\0")
     headless = any(first) and all(
         re.fullmatch(r"[\d\s.,:;/+'-]+(T[\d:.]+)?Z?|[nN]a[nN]?", f) for f in first if f
     )
+    has_row_names = below != [] and len(below[0]) == len(first) + 1 and below[0][0] in ("0", "1")
+    if has_row_names:  # as R writes them
+        text = f"row{separator}{text.lstrip()}"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # fields would be lost
@@ -153,24 +183,36 @@ def read_table(source: Path | str, data: bytes | None = None) -> tuple["pd.DataF
             )  # fmt: skip
     except (pd.errors.ParserError, pd.errors.ParserWarning, pd.errors.EmptyDataError) as error:
         reason = str(error).strip().removeprefix("Error tokenizing data. C error: ")
-        raise UserError(f"{where} is not a table with {named} between fields: {reason}") from error
+        if isinstance(error, pd.errors.ParserWarning):
+            reason = f"its rows have more fields than its header, which has {len(first)}"
+        raise UserError(
+            f"{where} is not a table with {named} between fields: {reason}: correct it, and delete "
+            "lines above the header"
+        ) from error
     notes = [f"{encoding} text"] if encoding else []
     notes += [f"{named} between fields"] if separator.strip(",") else []
     notes += ["no header: columns are numbered from 0"] if headless else []
-    table.columns = [str(name).strip() for name in table.columns]
+    notes += ["lines that begin with # left out above the header"] if comments else []
+    notes += ["the first column has no name and is called row"] if has_row_names else []
+    names = [str(name).strip() for name in table.columns]
+    table.columns = [
+        f"{n}.{names[:i].count(n)}" if n in names[:i] else n for i, n in enumerate(names)
+    ]
     table = table.apply(lambda column: column.fillna("").str.strip())
     table = table[(table != "").any(axis=1)].reset_index(drop=True)
     if table.empty:
         raise UserError(f"{where} holds a header and no rows: there is nothing to read")
-    return table, notes
+    return table, separator, notes
 
 
 def read_numbers(
-    table: "pd.DataFrame", columns: Sequence[str], missing: str, where: str, notes: list[str]
-) -> tuple[np.ndarray, tuple[str, ...]]:
+    table: "pd.DataFrame", separator: str, columns: Sequence[str], missing: str, where: str,
+    notes: list[str],
+) -> tuple[np.ndarray, tuple[str, ...]]:  # fmt: skip
     """The columns of numbers, (rows, columns) float64 with NaN where missing, and their names.
 
     Args:
+        separator: between the fields, as `read_table` found it.
         columns: names, which must hold numbers; empty = all columns that do.
         missing: `auto` (EMPTY, and CODES where they stand alone), `none` or numbers with commas.
         notes: what was assumed is added to them.
@@ -179,14 +221,20 @@ def read_numbers(
         UserError: no such column, or no numbers in it.
     """
     names = [find_column(table, name, where, notes) for name in columns] or list(table.columns)
-    comma = decimal_comma(table[names], notes)
+    if not names:
+        raise UserError(f"{where} holds times and nothing else: a column of numbers is needed")
+    table = table[names].apply(lambda column: column.str.replace("\u2212", "-"))  # a minus sign
+    comma = decimal_comma(table, separator, notes)
     values, left_out, words, codes = {}, [], Counter(), Counter()
     for name in names:
         text = table[name].str.lower()
+        if not comma and dots_group(text):
+            notes.append(f"dot between thousands in {name!r}")
+            text = text.str.replace(".", "", regex=False)
         column = parse_numbers(text, comma)
         empty = text.isin(EMPTY).to_numpy()
         wrong = np.isnan(column) & ~empty
-        if wrong.sum() > FEW * len(text):
+        if wrong.sum() > MANY * (~empty).sum():
             row = int(wrong.argmax())
             fault = f"{table[name].iloc[row]!r} in column {name!r} (data row {row + 1})"
             if columns:
@@ -206,7 +254,8 @@ def read_numbers(
                 column[column == code] = np.nan
             values[name] = column
     if not values or all(np.isnan(column).all() for column in values.values()):
-        raise UserError(f"{where} holds no numbers at all in {', '.join(names)}")
+        example = f": {left_out[0]}" if left_out else ""
+        raise UserError(f"{where} holds no numbers at all in {', '.join(names)}{example}")
     if left_out:
         notes.append(f"columns that are no measurements left out: {', '.join(left_out)}")
     if counted := +(words + codes):
@@ -237,7 +286,7 @@ def plain(name: str) -> str:
     return re.sub(r"[\W_]", "", name.lower())
 
 
-def decimal_comma(table: "pd.DataFrame", notes: list[str]) -> bool:
+def decimal_comma(table: "pd.DataFrame", separator: str, notes: list[str]) -> bool:
     """Whether 2,6 is a little more than two and a half: decided over the whole table."""
     cells = set().union(*(column[column.str.contains(",")] for _, column in table.items()))
     cells = {cell for cell in cells if re.fullmatch(r"[+-]?[\d.,\s'\u2019]+([eE][+-]?\d+)?", cell)}
@@ -248,14 +297,25 @@ def decimal_comma(table: "pd.DataFrame", notes: list[str]) -> bool:
     if both:
         comma = both[0].rfind(",") > both[0].rfind(".")
     elif grouped and not any(cell.count(",") > 1 for cell in cells):
-        plainly = table.apply(lambda column: column.str.fullmatch(r"[+-]?\d{4,}").any()).any()
-        points = table.apply(lambda column: column.str.fullmatch(r"[+-]?\d*\.\d+").any()).any()
-        comma = bool(plainly and not points)
+
+        def has(form: str) -> bool:
+            return bool(table.apply(lambda column: column.str.fullmatch(form).any()).any())
+
+        is_likely = separator == ";" or has(r"[+-]?\d{4,}")
+        comma = is_likely and not has(rf"(?!{DOTTED}$)[+-]?\d*\.\d+")
     else:
         comma = not grouped
     told = "decimal comma" if comma else "comma between thousands"
     notes.append(f"{told}, as in {min(cells)}")
     return comma
+
+
+def dots_group(text: "pd.Series") -> bool:
+    """Whether dots stand between thousands: two of them in a number, or 1.000 beside 999."""
+    dotted = text[text.str.fullmatch(r"[+-]?[\d.]*\.[\d.]*\d")]
+    has_two = dotted.str.count(r"\.").gt(1).any()
+    has_zero = dotted.str.endswith("0").any() and text.str.fullmatch(r"[+-]?[1-9]\d\d").any()
+    return bool((has_two or has_zero) and dotted.str.fullmatch(DOTTED).all())
 
 
 def parse_numbers(text: "pd.Series", comma: bool) -> np.ndarray:

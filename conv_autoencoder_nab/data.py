@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 
 from common.downloads import DataSet, RemoteFile
-from common.series import Series, read_series
+from common.series import MONTH, Series, read_series
 from common.settings import UserError, warn
 
 SERIES_FILE, WINDOWS_FILE = "nyc_taxi.csv", "combined_windows.json"
@@ -121,6 +121,9 @@ def seasonal_slots(series: Series, season: int) -> np.ndarray:
     """Place of each row in the season, (rows,): slot 0 begins a week at Monday 0:00."""
     if series.spacing is None:
         return np.arange(len(series.values)) % season
+    if series.calendar is not None:
+        months = series.times.year * 12 + series.times.month
+        return months.to_numpy() // round(series.step / MONTH) % season
     monday = np.datetime64("2000-01-03", "ns")
     since = series.times.to_numpy().astype("datetime64[ns]") - monday
     return (since // series.spacing.to_timedelta64()).astype(np.int64) % season

@@ -150,6 +150,7 @@ class Detector:
     gap: int  # alarms at most so many rows apart are one event
     medians: dict[str, list[float]] = field(default_factory=dict)  # see `calibrate`
     thresholds: dict[str, float] = field(default_factory=dict)  # by variant
+    column: str = ""  # that was learned from; "" = it is not known
 
     def calibrate(self, values: np.ndarray, slots: np.ndarray, train: int) -> Scores:
         """Learn each member's median over the first `train` rows; returns the scores of all."""

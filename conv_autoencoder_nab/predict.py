@@ -95,7 +95,12 @@ class Config(train.Config):
 def main(config: Config) -> dict[str, Any]:
     """Read the series, train or load a detector, write scores, events and plots."""
     with redirect_stdout(sys.stderr) if config.json else nullcontext():
-        series = read(config)
+        trained = None
+        if config.run:
+            trained = find_trained(
+                PROJECT, "" if config.run == "latest" else config.run, config.out
+            )
+        series = read(config, trained.preprocessing.get("column", "") if trained else "")
         values = series.values[:, 0]
         known = 0 if config.run else int(config.train_fraction * len(values))
         config = replace(config, name=config.name or "predict")
@@ -105,8 +110,8 @@ def main(config: Config) -> dict[str, Any]:
         source = Source(tables.title(config.file), "real", Path.cwd(), series.checksum[:16])
         counts = {"rows": len(values), "missing values": int(np.isnan(values).sum())}
         run.begin(source, counts, series.notes)
-        if config.run:
-            detector, scores, mark = loaded(series, config, run)
+        if trained:
+            detector, scores, mark = loaded(series, trained, run)
         else:
             run.print(f"          learns from the first {known:,} rows: {in_words(config, series)}")
             parts, mark = split(known), ""
@@ -149,8 +154,15 @@ def main(config: Config) -> dict[str, Any]:
     return results
 
 
-def read(config: Config) -> Series:
-    """The user's series: one column of values."""
+def read(config: Config, learned: str = "") -> Series:
+    """The user's series: one column of values.
+
+    Args:
+        learned: the column that a detector was trained on; "" = none.
+
+    Raises:
+        UserError: it is not there, and no other is named; see `read_series`.
+    """
     series = read_series(
         config.file,
         time_column=config.time_column,
@@ -159,8 +171,18 @@ def read(config: Config) -> Series:
         dates=config.dates,
         missing=config.missing,
     )
-    name = "value" if "value" in series.columns else series.columns[0]
+    varying = [c for c in series.columns if not is_monotone(series.column(c))]
+    name = "value" if "value" in series.columns else [*varying, series.columns[0]][0]
     notes = list(series.notes)
+    if learned and not config.value_column:
+        name = learned
+    if name not in series.columns:
+        raise UserError(
+            f"{tables.title(config.file)} has no column {name!r}, which the detector learned from: "
+            f"name one of {', '.join(series.columns)} with --value-column"
+        )
+    if learned and name != learned:
+        notes.append(f"the detector learned from column {learned}, and scores {name}")
     if len(series.columns) > 1:
         others = ", ".join(column for column in series.columns if column != name)
         notes.append(f"values are in column {name}, not in {others} (--value-column chooses)")
@@ -173,6 +195,12 @@ def read(config: Config) -> Series:
         series = replace(series, instants=instants, places=places)
         values = values[has_value]
     return replace(series, values=values[:, None], columns=(name,), notes=tuple(notes))
+
+
+def is_monotone(values: np.ndarray) -> bool:
+    """Whether values, (rows,), are constant or only rise or fall: an identifier or a count."""
+    steps = np.diff(values[~np.isnan(values)])
+    return not steps.any() or bool((steps > 0).all() or (steps < 0).all())
 
 
 def suited(config: Config, series: Series, known: int) -> Config:
@@ -218,13 +246,12 @@ def in_words(config: Config, series: Series) -> str:
     return ", ".join([*words, f"gap {config.gap:g} {'h' if series.spacing else 'rows'}"])
 
 
-def loaded(series: Series, config: Config, run: Run) -> tuple[Detector, Scores, str]:
+def loaded(series: Series, trained: Trained, run: Run) -> tuple[Detector, Scores, str]:
     """The detector of an earlier run, its scores, and the mark of lines if a sample taught it.
 
     Raises:
         UserError: it is of rows with another spacing.
     """
-    trained = find_trained(PROJECT, "" if config.run == "latest" else config.run, config.out)
     detector = Detector.of(trained, run.device)
     if detector.step != series.step:
         raise UserError(

@@ -176,7 +176,7 @@ def fit_detector(
     gap = series.rows_in(config.gap) if config.gap else 0
     detector = Detector(
         models, scaler, step=series.step, season=config.season, window=config.window,
-        recent=config.recent, around=config.around, gap=gap,
+        recent=config.recent, around=config.around, gap=gap, column=series.columns[0],
     )  # fmt: skip
     scores = detector.calibrate(values, slots, parts.train)
     for variant in VARIANTS:

@@ -24,7 +24,7 @@ from common.downloads import cache_folder
 from common.settings import at_least, cli, require
 from common.summary import format_table
 from lstm_airquality import baselines, evaluation, train
-from lstm_airquality.data import VALIDATION_FRACTION, Parts, Scaler, choose
+from lstm_airquality.data import VALIDATION_FRACTION, Parts, Scaler, check_scored, choose
 
 FIRST = 0.5  # fraction of the rows before the first fold
 
@@ -50,8 +50,9 @@ def main(config: Config) -> dict[str, Any]:
     source, series, targets, _ = train.read(config)
     edges = [int(edge) for edge in np.linspace(FIRST, 1, config.folds + 1) * len(series.values)]
     series, targets = choose(series, edges[0], ",".join(series.columns[:targets]))
-    run.begin(source, {"rows": edges[-1], "folds": config.folds}, series.notes)
     names, truth = series.columns[:targets], series.values[:, :targets]
+    check_scored(names, truth[edges[0] :])
+    run.begin(source, {"rows": edges[-1], "folds": config.folds}, series.notes)
 
     scores, row_scores = defaultdict(list), defaultdict(list)
     for fold, (known, end) in enumerate(pairwise(edges), start=1):
@@ -84,9 +85,10 @@ def main(config: Config) -> dict[str, Any]:
 
 
 def summary(folds: list[dict[str, float]]) -> dict[str, float]:
-    """Mean over the folds of each metric, and the standard deviation of R2."""
+    """Mean of each metric over the folds with a scored value, and the standard deviation of R2."""
+    folds = [fold for fold in folds if np.isfinite(fold["r2"])] or folds
     means = {name: float(np.mean([fold[name] for fold in folds])) for name in folds[0]}
-    return {**means, "r2_std": float(np.std([fold["r2"] for fold in folds], ddof=1))}
+    return {**means, "r2_std": float(np.std([fold["r2"] for fold in folds], ddof=len(folds) > 1))}
 
 
 def draw(scores: dict[str, list[dict[str, float]]]) -> Any:

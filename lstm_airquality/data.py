@@ -121,8 +121,9 @@ def choose(series: Series, rows: int, targets: str = "") -> tuple[Series, int]:
     wanted = [name.strip() for name in targets.split(",") if name.strip()]
     order = [same_column(name, series.columns) or name for name in wanted]
     if absent := [name for name in order if name not in series.columns]:
+        told = "".join(f" ({note})" for note in series.notes if repr(absent[0]) in note)
         raise UserError(
-            f"--targets: there is no column {absent[0]!r} of numbers; there are "
+            f"--targets: there is no column {absent[0]!r} of numbers{told}; there are "
             f"{', '.join(series.columns)}"
         )
     columns = [*order, *(name for name in series.columns if name not in order)]
@@ -140,6 +141,18 @@ def choose(series: Series, rows: int, targets: str = "") -> tuple[Series, int]:
     places = [series.columns.index(name) for name in varies]
     chosen = {"values": series.values[:, places], "columns": tuple(varies), "notes": notes}
     return dataclasses.replace(series, **chosen), len(forecast)
+
+
+def check_scored(names: Sequence[str], truth: np.ndarray) -> None:
+    """Raise UserError if no target has two different values in the rows to score, (rows, targets).
+
+    (There are none where a window is too long, which `Hours.windows` says.)
+    """
+    if len(truth) and not any(len(set(observed(column))) > 1 for column in truth.T):
+        raise UserError(
+            f"{', '.join(names)}: constant or missing in the {len(truth)} test rows, so that there "
+            "is nothing to score; give a longer series or other --targets"
+        )
 
 
 def observed(column: np.ndarray) -> np.ndarray:
@@ -249,7 +262,8 @@ class Hours:
         if self.window + self.horizon > last - first:
             raise UserError(
                 f"a window of {self.window} rows and a horizon of {self.horizon} are longer than a "
-                f"part of the series ({last - first} rows): lower --window, or give a longer series"
+                f"part of the series ({last - first} rows): lower --window or --horizon, or give a "
+                "longer series"
             )
         cut = windows(self.inputs, self.window, first, last - self.horizon).transpose(1, 2)
         hit = slice(first + self.window + self.horizon - 1, last)

@@ -8,6 +8,7 @@ import numpy as np
 from common import plots
 from common.runs import Run
 from common.series import Series
+from common.times import duration
 from lstm_airquality.data import UNITS
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 WEEK = 168  # hours
 MOST = 15  # columns that a plot shows
+LEAST = 60  # rows of a forecast that are drawn, where there are so many
 MARKERS = ("o", "s", "^", "D", "v", "P")
 
 
@@ -89,9 +91,12 @@ def correlations(values: np.ndarray, names: Sequence[str]) -> "Figure":
 
 
 def forecast_and_truth(series: Series, forecast: np.ndarray) -> "Figure":
-    """Two weeks of the test part, a panel for each feature that was observed there."""
+    """Two weeks of the test part, a panel for each feature that was observed there.
+
+    At least LEAST rows: months apart, two weeks are none.
+    """
     first = len(series.values) - len(forecast)
-    rows = slice(first, first + min(2 * series.rows_in(WEEK), len(forecast)))
+    rows = slice(first, first + min(max(2 * series.rows_in(WEEK), LEAST), len(forecast)))
     times, truth = series.times[rows].to_numpy(), series.values[rows]
     shown = [c for c in range(forecast.shape[1]) if not np.isnan(truth[:, c]).all()]
     drawn, axes = grid(3, len(shown), width=14)
@@ -103,7 +108,8 @@ def forecast_and_truth(series: Series, forecast: np.ndarray) -> "Figure":
         axis.plot(times, ahead, color=plots.COLOURS[1], lw=1.0, label="forecast")
         axis.set(title=name, ylabel=UNITS.get(name, ""))
     plots.legend_below(drawn)
-    drawn.suptitle("Forecast and truth, the first two weeks of the test part")
+    lasting = duration(len(times) * series.step) if series.spacing else f"{len(times)} rows"
+    drawn.suptitle(f"Forecast and truth, the first {lasting} of the test part")
     return drawn
 
 
@@ -136,7 +142,7 @@ def fan(series: Series, forecast: np.ndarray, levels: Sequence[float]) -> "Figur
     before = min(len(series.values), max(2 * len(forecast), series.rows_in(48)))
     shown = [c for c in range(min(forecast.shape[1], MOST)) if not np.isnan(forecast[:, c]).all()]
     drawn, axes = grid(3, len(shown), width=14)
-    instants = series.instants[-1] + series.step * np.arange(1 - before, len(forecast) + 1)
+    instants = np.append(series.instants[-before:], series.next_instants(len(forecast)))
     times = instants // series.step if series.spacing is None else series.source.wall(instants)
     times, half = np.asarray(times), len(levels) // 2
     for axis, column in zip(axes, shown, strict=False):

@@ -87,12 +87,14 @@ def outside(forecast: np.ndarray, truth: np.ndarray) -> np.ndarray:
 def margins(forecast: np.ndarray, truth: np.ndarray, level: float) -> np.ndarray:
     """By how much to widen each target's interval on both sides, (targets,) (their equation 8).
 
+    NaN for a target without a value, which then has no interval.
+
     Args:
         forecast, truth: of the calibration rows, as for `outside`.
         level: fraction of rows that an interval shall hold.
     """
     scores = outside(forecast, truth)
-    widened = np.zeros(scores.shape[1])
+    widened = np.full(scores.shape[1], np.nan)
     for column, score in enumerate(scores.T):
         score = score[~np.isnan(score)]
         if len(score):
@@ -104,7 +106,8 @@ def margins(forecast: np.ndarray, truth: np.ndarray, level: float) -> np.ndarray
 def widen(forecast: Any, margin: Any) -> Any:
     """The outer quantiles moved by the margin, (targets,); a negative one moves them inwards.
 
-    Takes arrays or tensors, (rows, targets, quantiles); quantiles never cross.
+    Takes arrays or tensors, (rows, targets, quantiles); quantiles never cross. Where the margin is
+    NaN, so are all quantiles but the middle one.
     """
     wide = forecast + 0
     wide[:, :, 0] -= margin
@@ -113,7 +116,9 @@ def widen(forecast: Any, margin: Any) -> Any:
     middle = wide[:, :, half : half + 1]
     wide[:, :, :1] = wide[:, :, :1].clip(max=middle)
     wide[:, :, -1:] = wide[:, :, -1:].clip(min=middle)
-    return wide.clip(wide[:, :, :1], wide[:, :, -1:])
+    clipped = wide.clip(wide[:, :, :1], wide[:, :, -1:])
+    clipped[:, :, half] = wide[:, :, half]
+    return clipped
 
 
 def relative_errors(forecast: np.ndarray, truth: np.ndarray) -> np.ndarray:

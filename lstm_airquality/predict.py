@@ -132,10 +132,12 @@ def read(config: Config, trained: Trained, names: list[str], kept: dict) -> Seri
             f"{'did' if kept['has_times'] else 'did not'}: set --time-column alike"
         )
     wanted = times.duration(kept["step"])
+    is_finer = series.step < kept["step"]
+    remedy = f"add --resample {wanted.replace(' ', '')}, or train" if is_finer else "train"
     if kept["has_times"] and abs(series.step / kept["step"] - 1) > 0.05:
         raise UserError(
             f"{where} has a row every {times.duration(series.step)}, and the forecaster learned "
-            f"from one every {wanted}: add --resample {wanted.replace(' ', '')}, or train on it"
+            f"from one every {wanted}: {remedy} on it"
         )
     needed = trained.config.window + trained.config.horizon - 1
     if len(series.values) < needed:
@@ -160,10 +162,9 @@ def roll_out(trained: Trained, series: Series, rows: int, kept: dict[str, Any]) 
     config, levels = trained.config, trained.config.levels
     targets, paths = trained.models[0].outputs, PATHS if levels else 1
     unknown = np.full((rows, series.values.shape[1]), np.nan)
-    instants = series.instants[-1] + series.step * np.arange(1, rows + 1)
     longer = dataclasses.replace(
         series, values=np.vstack([series.values, unknown]),
-        instants=np.concatenate([series.instants, instants]),
+        instants=np.concatenate([series.instants, series.next_instants(rows)]),
     )  # fmt: skip
     reach = config.window + config.horizon - 1  # rows before the first forecast that it needs
     inputs = trained.prepare(longer).inputs[len(series.values) - reach :]
@@ -181,13 +182,18 @@ def roll_out(trained: Trained, series: Series, rows: int, kept: dict[str, Any]) 
             chosen = torch.randint(len(kept["errors"]), (paths,), generator=draw)
             errors = kept["errors"][chosen].to(forecast)  # (paths, targets)
             low, middle, high = (forecast[:, :, q] for q in (0, len(levels) // 2, -1))
-            values = middle + errors * torch.where(errors > 0, high - middle, middle - low)
+            half = torch.where(errors > 0, high - middle, middle - low)
+            values = middle + errors * half.nan_to_num()  # NaN: no margin is known
             if row - reach >= config.horizon:
                 at = torch.tensor(levels).to(values)
                 forecast = values.quantile(at, dim=0).movedim(0, 1)[None]
         inputs[:, row, :targets] = values
         forecasts.append(forecast[0])
-    return trained.scaler.inverse(torch.stack(forecasts).double().cpu().numpy())
+    scaled = torch.stack(forecasts).double().cpu().numpy()
+    if levels:
+        unknown, half = kept["margins"].isnan().numpy(), len(levels) // 2
+        scaled[:, unknown, :half] = scaled[:, unknown, half + 1 :] = np.nan
+    return trained.scaler.inverse(scaled)
 
 
 def show(table: "pd.DataFrame", sample: bool, as_json: bool) -> None:

@@ -229,8 +229,10 @@ def main(config: Config) -> dict[str, Any]:
     before = config.window + config.horizon - 1  # rows of a part before its first forecast
     counts = {f"{n} windows": max(0, b - a - before) for n, (a, b) in parts.spans.items()}
     counts["missing values"] = int(np.isnan(series.values).sum())
-    run.begin(source, counts, series.notes)
     names, truth = series.columns[:targets], series.values[:, :targets]
+    tested = truth[parts.known + before :]
+    data.check_scored(names, tested)
+    run.begin(source, counts, series.notes)
     std = data.Scaler.of(truth[: parts.known]).std
 
     trained, history = train(series, targets, parts.train, parts.fitted, config, run)
@@ -251,7 +253,6 @@ def main(config: Config) -> dict[str, Any]:
         forecasts |= baselines.cached_forecasts(*span, config.levels, cache_folder(config.data_dir))
         run.phase("evaluation")
 
-    tested = truth[parts.known + before :]
     points, metrics, by_feature, by_interval, corrections = {}, {}, {}, {}, {}
     for name, forecast in forecasts.items():
         points[name], covered = intervals.middle(forecast), {}
@@ -269,6 +270,9 @@ def main(config: Config) -> dict[str, Any]:
         std=torch.from_numpy(trained.scaler.std), **corrections.get(OWN, {}),
     )  # fmt: skip
     run.print("\n" + evaluation.feature_table(by_feature[OWN]))
+    margins = corrections.get(OWN, {}).get("margins", ())
+    if bare := [name for name, margin in zip(names, margins, strict=False) if margin.isnan()]:
+        run.print(f"\nno interval, for no calibration row has a value: {', '.join(bare)}")
     if by_interval:
         run.print("\n" + intervals.interval_table(by_interval))
 

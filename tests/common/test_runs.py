@@ -127,12 +127,13 @@ def test_resume_takes_the_latest_unfinished_run_and_its_settings(tmp_path, monke
     assert moved.images == Path("/elsewhere")
     with pytest.raises(SettingError, match=r"--sizes cannot change .* has \(3,\), not \(4, 5\)"):
         resume(tmp_path, sizes=(4, 5), resume=first.folder.name)
+    assert resume(tmp_path, resume="a")[0].folder == first.folder  # by its --name
 
 
 def test_a_resumed_run_refuses_other_data(tmp_path):
     begin(tmp_path)
     run, _ = resume(tmp_path, resume="latest")
-    with pytest.raises(UserError, match="has changed since it was started"):
+    with pytest.raises(UserError, match="has changed since it was started: set in"):
         run.begin(Source("set", "sample", Path(), "other"), {})
     run.begin(Source("set", "sample", Path("/moved"), "abc"), {})
 

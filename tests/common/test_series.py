@@ -81,6 +81,16 @@ FORMS = {
     "byte-order mark": (b"\xef\xbb\xbf" + table().replace("\n", "\r\n").encode(), ""),
     "excel's first line": (b"sep=,\r\n" + table().encode(), ""),
     "no header": (table().split("\n", 1)[1].encode(), "no header: .*"),
+    "comments above": (
+        b"# station 12\n# 50.1 N\n\n" + table().encode(),
+        "lines that begin with #.*",
+    ),
+    "row names": (
+        "\n".join(
+            f"{i},{row}" if i else row for i, row in enumerate(table().splitlines())
+        ).encode(),
+        "the first column has no name and is called row, .* 'row' counts the rows",
+    ),
     "trailing separators": (table().replace("\n", ",,\n").encode() + b",,,\n" * 9, ""),
 }
 
@@ -100,7 +110,18 @@ def zipped(data: bytes) -> bytes:
     return file.getvalue()
 
 
-@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress, zipped])
+def zipped_on_a_mac(data: bytes) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name in ("data.csv", "readme.txt", "__MACOSX/._data.csv", ".hidden.csv"):
+            archive.writestr(name, data if name == "data.csv" else b"x")
+    return file.getvalue()
+
+
+PACKS = [gzip.compress, bz2.compress, lzma.compress, zipped, zipped_on_a_mac]
+
+
+@pytest.mark.parametrize("pack", PACKS)
 def test_packed_files_whatever_their_name(read: Callable, pack: Callable) -> None:
     assert_same(read(pack(table().encode())))
 
@@ -113,19 +134,24 @@ def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("cells", "expected", "note"),
     [
+        (["20,063", "950", "19,500"], [20.063, 950, 19.5], "decimal comma, as in 19,500"),
+        (["1.098.197", "2.000.044", "-"], [1098197, 2000044, np.nan], "dot between thousands"),
+        (["999", "1.000", "1.001"], [999, 1000, 1001], "dot between thousands in 'v'"),
+        (["999.500", "1.001", "20.100"], [999.5, 1.001, 20.1], ""),
         (["1,234.5", "12.5", "1,000,000"], [1234.5, 12.5, 1e6], "comma between thousands"),
         (["1.234,5", "12,5", "1.000.000"], [1234.5, 12.5, 1e6], "decimal comma"),
         (["0,125", "3,250", "1,500"], [0.125, 3.25, 1.5], "decimal comma"),
-        (["1,125", "950", "2,500"], [1125, 950, 2500], "comma between thousands, as in 1,125"),
-        (["1,125", "1950", "2,500"], [1.125, 1950, 2.5], "decimal comma, as in 1,125"),
+        (["1,125", "950|", "2,500"], [1125, 950, 2500], "comma between thousands, as in 1,125"),
+        (["1,125", "1950|", "2,500"], [1.125, 1950, 2.5], "decimal comma, as in 1,125"),
         (["1 234,5", "12,5", "2'000'000"], [1234.5, 12.5, 2e6], "decimal comma"),
         (["1e3", "-2.5E-1", "+7"], [1000, -0.25, 7], ""),
     ],
 )
 def test_marks_in_numbers(read: Callable, cells: list[str], expected: list, note: str) -> None:
     rows = [f"2007-01-0{day};{cell}" for day, cell in enumerate(cells, 1)]
-    found = read("\n".join(["day;v", *rows]))
-    assert found.values[:, 0].tolist() == expected
+    text = "\n".join(["day;v", *rows])
+    found = read(text.replace("|", "").replace(";", "|") if "|" in text else text)
+    np.testing.assert_array_equal(found.values[:, 0], expected)
     assert note in " ".join(found.notes)
 
 
@@ -136,6 +162,23 @@ def test_missing_values_in_many_spellings(read: Callable) -> None:
     found = read("\n".join(lines))
     assert np.flatnonzero(np.isnan(found.values[:, 0])).tolist() == [4, 5, 6, 7, 8, 9]
     assert "count as missing: ? (1), null (1)" in found.notes[0]
+
+
+def test_words_among_numbers_are_missing_values(read: Callable) -> None:
+    lines = table().splitlines()
+    words = ["<5", "n.a.", "ND", "---", "***", "#DIV/0!", "12 °C"]
+    for row, word in enumerate(words * 3, 5):
+        lines[row] = f"{lines[row].split(',')[0]},{word}"
+    lines[40] = f"{lines[40].split(',')[0]},\u22123.5"
+    found = read("\n".join(lines))
+    assert np.isnan(found.values).sum() == 21
+    assert found.values[39, 0] == -3.5
+    assert "count as missing: <5 (3), n.a. (3)" in found.notes[0]
+
+
+def test_headers_that_differ_by_a_blank_are_two_columns(read: Callable) -> None:
+    rows = [f"{time},{i},{-i}" for i, time in enumerate(HOURS)]
+    assert read("\n".join(["time,a,a ", *rows])).columns == ("a", "a.1")
 
 
 def test_a_loggers_code_for_missing_is_recognised_where_nothing_comes_near(
@@ -188,17 +231,76 @@ def test_times_as_numbers(read: Callable, stamps: list, after: str) -> None:
     assert found.stamps["timestamp"].tolist() == [str(stamp) for stamp in stamps]
 
 
+@pytest.mark.parametrize(
+    ("name", "stamps", "step"),
+    [
+        ("ts", SECONDS, "1h"),
+        ("unixtime", SECONDS[::-1], "1h"),
+        ("received", SECONDS * 1000, "1h"),
+        ("YYYYMMDD", pd.date_range("2007-01-30", periods=240).strftime("%Y%m%d"), "1D"),
+        ("period", pd.date_range("1990-01-01", periods=240, freq="MS").strftime("%Y%m"), "30.43D"),
+        ("year", range(1760, 2000), "365.24D"),
+        ("Date", [f"{39112 + i / 24:.6f}" for i in range(240)], "1h"),
+        ("time", HOURS.strftime("%Y%m%d %H:%M"), "1h"),
+        ("time", pd.period_range("1960Q1", periods=240, freq="Q").strftime("%Y-Q%q"), "91.3D"),
+        ("date", pd.date_range("1990-01-01", periods=240, freq="MS").strftime("%m/%Y"), "30.43D"),
+    ],
+)
+def test_times_are_found_in_any_column(read: Callable, name: str, stamps, step: str) -> None:
+    rows = [f"260,{value},{stamp}" for stamp, value in zip(stamps, VALUES, strict=True)]
+    found = read("\n".join([f"station,load,{name}", *rows]))
+    assert found.columns == ("station", "load")
+    assert len(found.values) == 240
+    assert found.spacing == pytest.approx(pd.Timedelta(step), rel=1e-3)
+
+
+def test_what_a_column_of_times_holds_is_not_numbered_silently(read: Callable) -> None:
+    weeks = [f"{week // 52 + 2000}W{week % 52 + 1}" for week in range(240)]
+    with pytest.raises(UserError, match=r"'2000W1'.*no time.*none numbers the rows"):
+        read(table(weeks))
+    assert read(table(weeks), time_column="none").columns == ("value",)
+
+
+def test_columns_that_repeat_the_time_are_no_features(read: Callable) -> None:
+    rows = [
+        f"{second},{time},{time:%Y%m%d},{time.hour},{value}"
+        for second, time, value in zip(SECONDS[::-1], HOURS[::-1], VALUES, strict=True)
+    ]
+    found = read("\n".join(["unix,date,day8,hour,close", *rows]))
+    assert found.columns == ("close",)
+    assert "columns that repeat the time left out: unix, day8, hour" in found.notes
+
+
+@pytest.mark.parametrize("name", ["Hour", "Stunde", "hora", "heure"])
+@pytest.mark.parametrize("first", [0, 1])
+def test_hours_beside_a_date(read: Callable, name: str, first: int) -> None:
+    rows = [f"{t:%Y-%m-%d},{t.hour + first},{v}" for t, v in zip(HOURS, VALUES, strict=True)]
+    text = "\n".join([f"Date,{name},load", *rows])
+    times = HOURS + pd.Timedelta(hours=first)
+    assert_same(read(text), times)
+    assert_same(read(text, time_column=f"Date,{name}"), times)
+    assert read(text).next_stamps(1)["Date"][0] == str(times[-1] + pd.Timedelta("1h"))[:10]
+
+
+def test_a_day_ends_at_24(read: Callable) -> None:
+    stamps = HOURS.strftime("%d.%m.%Y %H:%M").tolist()
+    for place in range(24, 240, 24):
+        stamps[place] = f"{HOURS[place - 1]:%d.%m.%Y} 24:00"
+    assert_same(read(table(stamps)))
+
+
 FORMS_OF_TIME = [
     "%d/%m/%Y %H:%M", "%m/%d/%Y %H:%M:%S", "%d.%m.%Y %H:%M", "%d-%b-%Y %H:%M", "%Y/%m/%d %H:%M",
     "%Y-%m-%dT%H:%M:%SZ", "%b %d, %Y %H:%M", "%Y-%m-%d %H:%M:%S.%f", "%m/%d/%Y %I:%M:%S %p",
-    "%d.%m.%y %H:%M", "%d/%m/%Y %H.%M.%S", "%Y-%m-%d %H:%M:%S+05:30",
+    "%d.%m.%y %H:%M", "%d/%m/%Y %H.%M.%S", "%Y-%m-%d %H:%M:%S+05:30", "%y-%m-%d %H:%M",
+    "%Y%m%dT%H%M%S+0530", "%Y-%m-%dT%H+05:30",
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("form", FORMS_OF_TIME)
 def test_times_as_text_go_out_as_they_came_in(read: Callable, form: str) -> None:
     """And what the file lacks as ISO 8601, in its zone."""
-    zone = re.search(r"(Z|\+05:30)?$", form)[0]
+    zone = re.search(r"(Z|\+05:?30)?$", form)[0]
     lines = table(form=form).replace(",", ";").replace("; 20", ", 20").splitlines()
     found = read("\n".join([*lines[:100], *lines[103:]]))
     assert found.times.equals(HOURS.as_unit("ns"))
@@ -275,6 +377,11 @@ def test_dates_that_fit_both_orders_are_asked_about(read: Callable) -> None:
     months = [f"01/{month:02}/2007" for month in range(1, 13)]  # twelve days, or twelve months
     with pytest.raises(UserError, match="fit both orders"):
         read(table(months))
+    days = pd.date_range("2024-01-01", periods=100).strftime("%y-%m-%d")
+    assert read(table(list(days))).times[-1] == pd.Timestamp("2024-04-09")
+    with pytest.raises(UserError, match=r"24-01-12 .* --dates day-first or --dates year-first"):
+        read(table(list(days[:12])))
+    assert read(table(list(days[:12])), dates="year-first").spacing == pd.Timedelta("1D")
     with pytest.raises(UserError, match="day first in some rows and month first in others"):
         read(table(["13/01/2007", "01/14/2007", "15/01/2007"]))
 
@@ -358,6 +465,31 @@ def test_months_and_a_drifting_logger_lose_no_row(
     assert found.spacing == pytest.approx(pd.Timedelta(spacing), rel=0.02)
 
 
+@pytest.mark.parametrize(
+    ("freq", "months", "after"),
+    [
+        ("MS", 1, "2010-01-01"), ("ME", 1, "2010-01-31"), ("QS-FEB", 3, "2020-02-01"),
+        ("YE", 12, "2050-12-31"),
+    ],
+)  # fmt: skip
+def test_months_quarters_and_years_keep_their_own_dates(
+    read: Callable, freq: str, months: int, after: str
+) -> None:
+    times = pd.date_range("2000-01-01", periods={1: 120, 3: 80, 12: 50}[months], freq=freq)
+    lines = table(times, "%Y-%m-%d").splitlines()
+    found = read("\n".join([*lines[:9], *lines[10:]]))  # one is missing
+    assert found.times.equals(times.as_unit("ns"))
+    assert np.isnan(found.values).sum() == 1
+    assert found.next_stamps(1)["timestamp"][0] == f"{after} 00:00:00"
+
+
+def test_many_rows_at_the_same_time_are_asked_about(read: Callable) -> None:
+    rows = [f"{time},{sensor},{value}" for time in HOURS[:50] for sensor, value in ("a1", "b2")]
+    with pytest.raises(UserError, match=r"50 of 100 rows share.*one sensor alone.*--resample 1h"):
+        read("\n".join(["time,sensor,value", *rows]))
+    assert len(read("\n".join(["time,sensor,value", *rows]), resample="1h").values) == 50
+
+
 def test_disorder_is_sorted(read: Callable) -> None:
     lines = table().splitlines()
     found = read("\n".join([lines[0], *lines[100:], *lines[1:100]]))
@@ -379,6 +511,13 @@ def test_disorder_is_sorted(read: Callable) -> None:
         (b"\x00\x01\x02\x00\x00\x05", "not a text file"),
         (gzip.compress(table().encode())[:300], "is damaged"),
         (b"PK\x03\x04 and no archive", "is damaged"),
+        (b"\xd0\xcf\x11\xe0" + bytes(600), "an Excel workbook: save its sheet as CSV"),
+        (b"PAR1" + bytes(90), "a Parquet file"),
+        (b"\x28\xb5\x2f\xfd" + bytes(90), "packed by zstd: unpack it"),
+        ('[{"time": "2007-01-30", "a": 1}]', "a JSON file"),
+        ("Station: Berlin\nMade 2024\n\n" + table(), "header in line 4: delete the lines above"),
+        ("Station,Berlin\n" + table().replace(",", ",1,"), "delete lines above the header"),
+        ("timestamp\n2007-01-30\n2007-01-31\n", "holds times and nothing else"),
         ("timestamp,value\n", "no rows"),
         ("timestamp,value\n,\n,\n", "no rows"),
         (table() + "yesterday,1\n" * 9, "'yesterday'.*is no time like"),
@@ -456,7 +595,7 @@ def test_windows_are_a_view_with_columns_kept() -> None:
 
 @pytest.mark.parametrize(("seconds", "text"), [
     (300, "5 min"), (3600, "1 h"), (86400, "1 day"), (604800, "7 days"), (60.2, "60.2 s"),
-    (0.02, "20 ms"), (5400, "1.5 h"),
+    (0.02, "20 ms"), (5400, "1.5 h"), (42_070_000, "486.9 days"),
 ])  # fmt: skip
 def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds * 1e9) == text

@@ -140,6 +140,13 @@ def test_inverse_undoes_transform(labelled: data.Labelled, kind: data.Scaling) -
     np.testing.assert_allclose(scaler.inverse(there, slots), labelled.values)
 
 
+def test_slots_of_months_are_those_of_the_year(tmp_path: Path) -> None:
+    times = pd.date_range("1990-01-01", periods=400, freq="MS")
+    pd.DataFrame({"date": times, "value": range(400)}).to_csv(tmp_path / "m.csv", index=False)
+    slots = data.seasonal_slots(read_series(tmp_path / "m.csv"), 12)
+    assert (slots == times.month % 12).all()
+
+
 def test_slots_without_a_value_take_the_overall_median() -> None:
     slots = np.arange(30) % 3
     values = np.where(slots == 1, np.nan, np.arange(30.0) % 7)

@@ -146,6 +146,25 @@ def test_a_detector_of_another_spacing_is_refused(
     assert "trained on rows 30 min apart, and these are 1 h apart" in message
 
 
+def test_a_detector_scores_the_column_it_learned_from(tmp_path: Path, monkeypatch, capsys) -> None:
+    table = hours().rename(columns={"value": "load"})
+    table.insert(1, "station", 260)
+    table.insert(2, "count", np.arange(len(table)))
+    path, out = tmp_path / "mine.csv", tmp_path / "runs"
+    table.to_csv(path, index=False)
+    _, run = predicted(path, out, *ONCE)
+    capsys.readouterr()
+    table.insert(1, "temperature", table["load"] / 2)
+    table.to_csv(path, index=False)
+    predicted(path, out, "--run", str(run))
+    assert "values are in column load" in capsys.readouterr().out
+    predicted(path, out, "--run", str(run), "--value-column", "temperature")
+    assert "learned from column load, and scores temperature" in capsys.readouterr().out
+    table.drop(columns="load").to_csv(path, index=False)
+    words = (str(path), "--run", str(run), "--out", str(out))
+    assert "no column 'load'" in fails(predict, words, 1, monkeypatch, capsys)
+
+
 def test_what_a_sample_taught_is_said(trained: tuple[Path, str], tmp_path: Path, capsys) -> None:
     table = hours(4)
     table["timestamp"] = pd.date_range("2021-03-01", periods=len(table), freq="30min")

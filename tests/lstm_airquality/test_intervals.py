@@ -36,7 +36,17 @@ def test_margin_is_the_order_statistic_of_the_paper():
     truth = 1 + np.arange(19.0)[:, None]  # outside by 0 to 18
     # The ceil((n + 1) * level)-th smallest of 19 scores: the 18th.
     assert intervals.margins(forecast, truth, 0.9)[0] == 17
-    assert intervals.margins(forecast, np.full((19, 1), np.nan), 0.9)[0] == 0
+
+
+def test_a_target_without_a_calibration_value_has_no_interval(rows):
+    forecast, truth = rows
+    truth[:, 1] = np.nan
+    margin = intervals.margins(forecast, truth, 0.9)
+    wide = intervals.widen(forecast, margin)
+    assert np.isnan(wide[:, 1, [0, 2]]).all()
+    np.testing.assert_array_equal(wide[:, 1, 1], forecast[:, 1, 1])
+    assert np.isfinite(wide[:, 0]).all()
+    assert (intervals.relative_errors(wide, truth)[:, 1] == 0).all()
 
 
 def test_negative_margins_never_make_quantiles_cross():

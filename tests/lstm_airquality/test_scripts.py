@@ -269,6 +269,51 @@ def test_backtest_fits_and_scores_every_fold(elsewhere, tmp_path, hours):
         settings.parse(backtest.Config, ["--folds", "1"])
 
 
+@pytest.fixture
+def silent(tmp_path):
+    """Two columns of hours: `a` ends before the calibration rows, `b` does not."""
+    random = np.random.default_rng(0)
+    times = pd.date_range("2024-01-01", periods=400, freq="h")
+    a, b = random.normal(size=(2, 400))
+    a[200:] = np.nan
+    path = tmp_path / "silent.csv"
+    pd.DataFrame({"time": times, "a": a, "b": b}).to_csv(path, index=False)
+    return path
+
+
+def test_targets_without_a_test_value_are_refused_or_left_unscored(
+    silent, run_main, tmp_path, capsys
+):
+    with pytest.raises(UserError, match=r"a: constant or missing in the .* test rows.*--targets"):
+        run_main("--csv", str(silent), "--targets", "a")
+    assert not (tmp_path / "out").exists()
+    results = run_main("--csv", str(silent), "--epochs", "1", *QUANTILES[:4])
+    assert results["extra"]["by_feature"]["this run"]["a"]["r2"] is None
+    assert np.isfinite(results["metrics"]["r2"])
+    assert "no interval, for no calibration row has a value: a" in capsys.readouterr().out
+    pd.read_csv(silent).fillna(1.0).to_csv(silent, index=False)
+    written = tmp_path / "forecast.csv"
+    predict.main(predict.Config(str(silent), 4, str(written), out=tmp_path / "out", device="cpu"))
+    table = pd.read_csv(written)
+    assert table[["a 0.05", "a 0.95"]].isna().all().all()
+    assert table[["a", "b 0.05", "b", "b 0.95"]].notna().all().all()
+
+
+def test_folds_without_a_scored_value_count_nothing():
+    folds = [
+        {"r2": 0.5, "mae": 1.0},
+        {"r2": float("nan"), "mae": float("nan")},
+        {"r2": 0.7, "mae": 2},
+    ]
+    assert backtest.summary(folds) == pytest.approx({"r2": 0.6, "mae": 1.5, "r2_std": 0.1 * 2**0.5})
+
+
+def test_a_target_that_is_no_number_is_quoted(silent, run_main):
+    silent.write_text(silent.read_text().replace("a,b", "a,b,wind").replace("\n2", ",NW\n2"))
+    with pytest.raises(UserError, match=r"no column 'wind' of numbers \(.*'NW' in column 'wind'"):
+        run_main("--csv", str(silent), "--targets", "wind")
+
+
 # Another table (case 20)
 
 
@@ -306,7 +351,11 @@ def test_another_spacing_than_the_trained_one_is_asked_about(trained, hours, tmp
     half = tmp_path / "half.csv"
     half.write_text("\n".join([lines[0], *lines[1:400:2]]))
     config = predict.Config(str(half), 3, "", run=str(trained[0]), device="cpu")
-    with pytest.raises(UserError, match=r"a row every 2 h.*one every 1 h: add --resample 1h"):
+    with pytest.raises(UserError, match=r"a row every 2 h.*one every 1 h: train on it"):
+        predict.main(config)
+    fine = pd.DataFrame({"time": pd.date_range("2024", periods=99, freq="5min"), "T": range(99)})
+    fine.to_csv(half, index=False)
+    with pytest.raises(UserError, match=r"a row every 5 min.*: add --resample 1h, or train on it"):
         predict.main(config)
 
 

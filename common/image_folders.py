@@ -35,9 +35,9 @@ from common.distributed import in_main
 from common.settings import UserError
 
 SPLIT_NAMES = {
-    "train": ("train", "training"),
-    "val": ("val", "valid", "validation", "dev"),
-    "test": ("test", "testing", "eval", "evaluation"),
+    "train": ("train", "training", "trn"),
+    "val": ("val", "valid", "validation", "validate", "vld", "dev"),
+    "test": ("test", "testing", "tst", "eval", "evaluation", "holdout"),
 }
 SYSTEM_FOLDERS = ("__MACOSX", "@eaDir")
 # What Pillow raises on damaged files, by format.
@@ -144,7 +144,8 @@ def list_folder(folder: Path) -> tuple[dict[str, Listing], list[str]]:
             notes.append(f"left out of {name}, for training lacks them: {some(strange)}")
         listed[role] = {each: own.get(each, []) for each in known}
     if folders and (others := [name or "files" for name in tops if name not in folders.values()]):
-        notes.append(f"left out, not one of the splits: {some(others)}")
+        read = some(list(folders.values()))
+        notes.append(f"left out: {some(others)} (the splits that are read: {read})")
     classes = next(iter(listed.values()))
     if len(classes) < 2:
         found = f" ({'; '.join(notes)})" if notes else ""
@@ -152,8 +153,16 @@ def list_folder(folder: Path) -> tuple[dict[str, Listing], list[str]]:
             f"{printable(str(folder))} holds images of {len(classes)} classes, and two are needed: "
             f"put the images of each class into a folder of its own there{found}"
         )
-    if not folders and all(roles(by_top(own, f"{prefix}{name}/")) for name, own in classes.items()):
-        notes.append("warning: train and test folders inside the classes are not used as splits")
+    if not folders:
+        inside = [by_top(own, f"{prefix}{name}/").keys() - {""} for name, own in classes.items()]
+        shared = sorted(set.intersection(*map(set, inside)))
+        if all(map(roles, inside)):
+            notes.append("warning: train and test folders inside the classes are not used as splits")
+        elif len(shared) > 1:
+            notes.append(
+                f"warning: {some(list(classes))} are taken as the classes, though each holds "
+                f"{some(shared)}: if they are splits, name them train, val and test"
+            )
     return listed, notes
 
 
@@ -162,6 +171,8 @@ def outermost(
 ) -> tuple[str, list[str], int]:
     """Go into a folder around all, as archives have it, that is no class of `classes`.
 
+    One named like the folder that it is in is a second shell of it: train/train.
+
     Returns:
         Its prefix, its files, and how many lie beside it.
     """
@@ -169,10 +180,11 @@ def outermost(
     while True:
         tops = by_top(files, prefix)
         names = [name for name in tops if name]
-        if len(names) != 1 or roles(names) or names[0] in classes:
+        if len(names) != 1 or names[0] in classes:
             break
         inner = f"{prefix}{names[0]}/"
-        if set(by_top(tops[names[0]], inner)) == {""}:
+        is_shell = f"/{inner}".endswith(f"/{names[0]}/{names[0]}/")
+        if not is_shell and (roles(names) or set(by_top(tops[names[0]], inner)) == {""}):
             break
         prefix, files = inner, tops[names[0]]
     return prefix, files, count - len(files)
@@ -191,10 +203,12 @@ def roles(tops: Iterable[str]) -> dict[str, str]:
     """Which folder is which split: there is one to train on, and another or no other folder.
 
     Other words and numbers may stand beside, the same in all: seg_train, seg_test; train, test1.
+    Words may be joined: TrainSet, testdata.
     """
     by_rest: dict[tuple[str, ...], dict[str, list[str]]] = {}
     for name in sorted(tops):
-        words = re.findall("[a-z]+", name.lower())
+        spaced = re.sub("(?<=[a-z])(?=[A-Z])", " ", name).lower()
+        words = [re.sub("(?<=.)(set|data)$", "", word) for word in re.findall("[a-z]+", spaced)]
         for role, known in SPLIT_NAMES.items():
             if any(word in known for word in words):
                 rest = tuple(word for word in words if word not in known)

@@ -96,6 +96,10 @@ def test_statistics_are_those_of_the_training_split_alone(folder):
         ("Train", "dev", "testing"),
         ("seg_train", "seg_val", "seg_test"),
         ("Training Set", "Validation Set", "Test Set"),
+        ("TrainSet", "ValSet", "TestSet"),
+        ("traindata", "valdata", "testdata"),
+        ("trn", "vld", "tst"),
+        ("train", "validate", "holdout"),
         ("train", "val2", "test1"),
         ("train", "valid", None),
         ("training", None, "eval"),
@@ -139,6 +143,31 @@ def test_folders_around_the_splits_and_around_the_classes(tmp_path):
     assert has(image_set.notes, "warning: no images in test of b")
 
 
+@pytest.mark.parametrize("names", ["entrenamiento,prueba", "val,test", "fold0,fold1"])
+def test_folders_that_hold_the_same_classes_are_a_warning(tmp_path, names):
+    for number, name in enumerate(names.split(",")):
+        fill(tmp_path / "set" / name / "cat", 12, 2 * number)
+        fill(tmp_path / "set" / name / "dog", 12, 2 * number + 1)
+    image_set = load(tmp_path / "set")
+    assert set(image_set.classes) == set(names.split(","))
+    assert has(image_set.notes, "warning", "each holds cat, dog: if they are splits, name them")
+
+
+@pytest.mark.parametrize("name", ["{}/{}/{}/{:02}.png", "{}/{}/{}.{:02}.png"])
+def test_folders_in_folders_of_the_same_name(tmp_path, name):
+    """Kaggle's archives: train/train/cat/00.png, train/train/cat.00.png; beside it one more."""
+    for split, count in (("train", 12), ("test1", 5)):
+        for place, label in enumerate(("cat", "dog")):
+            for i in range(count):
+                path = tmp_path / "set" / name.format(split, split, label, i)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                image(1000 * count + 100 * place + i).save(path)
+    image(1).save(tmp_path / "set" / "train" / "cover.png")
+    image_set = load(tmp_path / "set")
+    assert (image_set.classes, image_set.counts["test"]) == (("cat", "dog"), 10)
+    assert image_set.counts["train"] + image_set.counts["val"] == 24
+
+
 def test_splits_inside_the_classes_are_a_warning(tmp_path):
     for number, name in enumerate("abab"):
         fill(tmp_path / "set" / name / ("train", "test")[number // 2], 12, number)
@@ -166,7 +195,7 @@ def test_classes_that_a_split_lacks_are_named(tmp_path):
     assert has(image_set.notes, "warning: no images in val of c")
     assert has(image_set.notes, "warning: no images in test of c")
     assert has(image_set.notes, "left out of test, for training lacks them: z")
-    assert has(image_set.notes, "left out, not one of the splits: extra")
+    assert has(image_set.notes, "left out: extra (the splits that are read: train, val, test)")
     assert image_set.counts == {"train": 36, "val": 24, "test": 24}
 
 

@@ -13,6 +13,7 @@ import re
 import struct
 import sys
 import threading
+import unicodedata
 import warnings
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Sequence
@@ -135,6 +136,10 @@ def list_folder(folder: Path) -> tuple[dict[str, Listing], list[str]]:
             inner, images, _ = outermost(tops[name], f"{prefix}{name}/", listed.get("train", ()))
         own, own_notes = by_class(images, inner)
         known = listed.get("train", own)
+        names = same_names(own, known)
+        if spelt := [f"{name}/{each} as {names[each]}" for each in own if names[each] != each]:
+            own_notes.append(f"read as classes of training, though spelt otherwise: {some(spelt)}")
+        own = {names[each]: files for each, files in own.items()}
         if role in ("val", "test") and not own.keys() & known.keys():
             count = f"{len(images):,} in {printable(name)}"
             notes.append(f"warning: left out, of no class that training has: {count}")
@@ -157,7 +162,9 @@ def list_folder(folder: Path) -> tuple[dict[str, Listing], list[str]]:
         inside = [by_top(own, f"{prefix}{name}/").keys() - {""} for name, own in classes.items()]
         shared = sorted(set.intersection(*map(set, inside)))
         if all(map(roles, inside)):
-            notes.append("warning: train and test folders inside the classes are not used as splits")
+            notes.append(
+                "warning: train and test folders inside the classes are not used as splits"
+            )
         elif len(shared) > 1:
             notes.append(
                 f"warning: {some(list(classes))} are taken as the classes, though each holds "
@@ -244,6 +251,21 @@ def by_class(files: Sequence[str], prefix: str) -> tuple[Listing, list[str]]:
         return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
 
     return {name: classes[name] for name in sorted(classes, key=natural)}, notes
+
+
+def same_names(own: Iterable[str], known: Iterable[str]) -> dict[str, str]:
+    """For each name of `own` the one of `known` that differs at most in case, Unicode's form and
+    blanks; where two of either could be meant, or there is none, itself."""
+
+    def plain(name: str) -> str:
+        return " ".join(unicodedata.normalize("NFC", name).casefold().split())
+
+    meant = {plain(name): name for name in known}
+    ours, theirs = Counter(map(plain, own)), Counter(map(plain, known))
+    return {
+        name: meant[plain(name)] if ours[plain(name)] == theirs[plain(name)] == 1 else name
+        for name in own
+    }
 
 
 def decode(path: Path, size: int, *, bits: int = 0, max_megapixels: int = 500) -> np.ndarray:

@@ -199,6 +199,20 @@ def test_classes_that_a_split_lacks_are_named(tmp_path):
     assert image_set.counts == {"train": 36, "val": 24, "test": 24}
 
 
+def test_classes_spelt_otherwise_in_another_split_are_the_same(tmp_path):
+    names = {"Cat": "cat", "caf\u00e9": "cafe\u0301", "hot  dog ": "Hot dog"}
+    for number, (train, test) in enumerate(names.items()):
+        fill(tmp_path / "set" / "train" / train, 12, 2 * number)
+        fill(tmp_path / "set" / "test" / test, 3, 2 * number + 1)
+    image_set = load(tmp_path / "set")
+    assert set(image_set.classes) == set(names)
+    assert image_set.splits["test"].labels.bincount().tolist() == [3, 3, 3]
+    assert has(image_set.notes, "though spelt otherwise", "test/cat as Cat", "test/Hot dog as hot")
+    # Where two could be meant, only the same letters count.
+    assert image_folders.same_names(["ox", "OX"], ["ox"]) == {"ox": "ox", "OX": "OX"}
+    assert image_folders.same_names(["ox"], ["Ox", "ox"]) == {"ox": "ox"}
+
+
 def test_splits_of_a_folder_are_mapped_and_not_copied(tmp_path):
     for number, split in enumerate(("train", "val", "test")):
         fill(tmp_path / "set" / split / "a", 6, 2 * number)

@@ -96,6 +96,8 @@ def walk(folder: Path) -> tuple[list[str], list[str]]:
         notes.append("ignored: " + some([f"{n:,} {end}" for end, n in others.most_common()], 12))
         if others.keys() & {".heic", ".heif"}:
             notes[0] += " (convert .heic to .jpg, or install pillow-heif)"
+        if ".csv" in others:
+            notes[0] += " (labels in a .csv are not read)"
     if closed:
         notes.append(f"warning: folders that may not be read: {some(sorted(closed))}")
     if empty:
@@ -113,6 +115,11 @@ def some(names: Sequence[str], shown: int = 5) -> str:
     """The first names, and how many more there are."""
     more = f" and {len(names) - shown:,} more" if len(names) > shown else ""
     return ", ".join(map(printable, names[:shown])) + more
+
+
+def explained(sentence: str, notes: Sequence[str]) -> UserError:
+    """An error that the notes may explain, with them."""
+    return UserError(f"{sentence} ({'; '.join(notes)})" if notes else sentence)
 
 
 def list_folder(folder: Path) -> tuple[dict[str, Listing], list[str]]:
@@ -153,10 +160,10 @@ def list_folder(folder: Path) -> tuple[dict[str, Listing], list[str]]:
         notes.append(f"left out: {some(others)} (the splits that are read: {read})")
     classes = next(iter(listed.values()))
     if len(classes) < 2:
-        found = f" ({'; '.join(notes)})" if notes else ""
-        raise UserError(
-            f"{printable(str(folder))} holds images of {len(classes)} classes, and two are needed: "
-            f"put the images of each class into a folder of its own there{found}"
+        raise explained(
+            f"{printable(str(folder))} holds images of {'one' if classes else 'no'} class, and two "
+            "are needed: make a folder for each class there, and put its images into it",
+            notes,
         )
     if not folders:
         inside = [by_top(own, f"{prefix}{name}/").keys() - {""} for name, own in classes.items()]
@@ -243,7 +250,10 @@ def by_class(files: Sequence[str], prefix: str) -> tuple[Listing, list[str]]:
             if named := re.fullmatch(r"(.+?)(?:[ _.-]+\(?|(?<=\D))\d+\)?", Path(file).stem):
                 classes.setdefault(named[1], []).append(file)
         if classes:
-            notes.append(f"the classes of {place} are taken from the names of its files")
+            notes.append(
+                f"the classes of {place} are taken from the names of its files: make a folder for "
+                "each class if they are others"
+            )
     if count := len(files) - sum(map(len, classes.values())):
         notes.append(f"left out, in {place} but of no class: {count:,}")
 

@@ -14,7 +14,7 @@ import tyro
 from torch import Tensor, nn
 
 from common import checkpoints, device
-from common.image_folders import decode, printable, walk
+from common.image_folders import decode, explained, printable, walk
 from common.images import Normalise, load
 from common.runs import csv_row
 from common.settings import UserError, warn
@@ -133,8 +133,7 @@ def named_files(names: Iterable[str]) -> Iterator[Path | UserError]:
                 for note in notes:
                     warn(f"{shown}: {note}")
             else:
-                why = f" ({'; '.join(notes)})" if notes else ""
-                yield UserError(f"{shown} holds no images{why}: name another folder")
+                yield explained(f"{shown} holds no images: name another folder", notes)
             yield from (path / file for file in found)
         else:
             yield path

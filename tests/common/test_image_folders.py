@@ -448,7 +448,7 @@ def test_unusable_folders_are_one_sentence(folder, tmp_path):
     with pytest.raises(UserError, match="is not a folder"):
         load(tmp_path / "absent")
     (folder / "cat" / "a.heic").touch()
-    with pytest.raises(UserError, match=r"holds images of 0 classes.*ignored: 1 \.heic"):
+    with pytest.raises(UserError, match=r"holds images of no class.*ignored: 1 \.heic"):
         load(folder / "cat")
     fill(tmp_path / "two" / "train" / "a", 12)
     fill(tmp_path / "two" / "Training" / "a", 12)
@@ -512,9 +512,22 @@ def test_a_large_scan_is_read_and_a_bomb_refused_by_a_limit(folder):
 def test_a_class_without_a_readable_image_is_named(folder):
     for path in (folder / "dog").iterdir():
         path.write_bytes(b"")
-    with pytest.raises(UserError, match=r"have fewer: dog \(0\)"):
+    with pytest.raises(UserError, match=r"have fewer: dog \(0\); .* --skip-small \(skipped: .*dog"):
         load(folder)
     assert load(folder, skip_small=True).classes == ("cat", "fox")
+
+
+def test_small_classes_are_explained_by_how_they_came_about(tmp_path):
+    """Classes taken from file names, labels in a CSV that is not read; none would be left."""
+    fill(tmp_path / "set", 3)
+    for name in ("IMG", "scan"):
+        for i in range(3):
+            image(i).save(tmp_path / "set" / f"{name}_{i}.png")
+    (tmp_path / "set" / "labels.csv").touch()
+    with pytest.raises(UserError, match=r"IMG \(3\), scan \(3\); add some \(") as caught:
+        load(tmp_path / "set")
+    for words in ("labels in a .csv are not read", "taken from the names of its files: make a"):
+        assert words in str(caught.value)
 
 
 @pytest.mark.filterwarnings("error")

@@ -103,7 +103,7 @@ def test_nothing_to_predict_is_one_sentence(photo, tmp_path, monkeypatch):
     (tmp_path / "apple" / "a.heic").touch()
     empty, apple, unnamed, named = ask(tmp_path / "empty", tmp_path / "apple", "", photo)
     assert "empty holds no images: name" in empty.error
-    assert "apple holds no images (ignored: 1 .heic" in apple.error
+    assert "apple holds no images: name another folder (ignored: 1 .heic" in apple.error
     assert "a name is empty" in unnamed.error
     assert named.classes
     with pytest.raises(UserError, match="there is no image"):

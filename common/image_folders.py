@@ -43,7 +43,9 @@ SPLIT_NAMES = {
 SYSTEM_FOLDERS = ("__MACOSX", "@eaDir")
 # What Pillow raises on damaged files, by format.
 DAMAGED = (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, struct.error)
+FLOATS = -1  # in place of the bits that an image uses: its levels are floating-point numbers
 LARGE_PIXELS = 50_000_000  # images from here on are decoded one at a time, to save memory
+BAND = 4  # rows of a reduced image that are made together
 DECODED_TOGETHER = 256  # images that wait in memory until they are written
 HASH_BITS = 10  # near-duplicates: at most so many of the 64 bits of their hashes differ,
 THUMBNAIL_LEVELS = 12.0  # and their 16 x 16 thumbnails by so many of 255 levels on average
@@ -293,7 +295,7 @@ one_large = threading.Lock()
 
 
 def decode_deep(path: Path, size: int, bits: int, max_megapixels: int) -> tuple[np.ndarray, int]:
-    """As `decode`, but (size, size, 3); and the bits that a deep grey image uses, else 0.
+    """As `decode`, but (size, size, 3); and the bits that a deep grey image uses, FLOATS, or 0.
 
     A JPEG much larger than `size` is decoded at a lower scale, which is several times as fast;
     other very large images are reduced as soon as they are decoded.
@@ -315,6 +317,8 @@ def decode_deep(path: Path, size: int, bits: int, max_megapixels: int) -> tuple[
                 factor = min(image.size) // (4 * size)
                 if factor > 1 and image.mode in ("L", "LA", "RGB", "RGBA", "CMYK"):
                     image = image.reduce(factor)
+                elif factor > 1 and image.mode in ("1", "P"):
+                    image = reduce_bands(image, factor)
                 return to_square(image, size, bits)
     except DAMAGED as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
@@ -323,17 +327,34 @@ def decode_deep(path: Path, size: int, bits: int, max_megapixels: int) -> tuple[
         raise UserError(f"{name} cannot be read as an image ({printable(reason)})") from error
 
 
+def reduce_bands(image: Image.Image, factor: int) -> Image.Image:
+    """A bilevel image or one with a palette, reduced; only a band at a time is expanded to RGB."""
+    mode = "RGBA" if image.has_transparency_data else "RGB"
+    small = Image.new(mode, [-(-side // factor) for side in image.size])
+    for top in range(0, small.height, BAND):
+        box = (0, top * factor, image.width, min((top + BAND) * factor, image.height))
+        small.paste(image.crop(box).convert(mode).reduce(factor), (0, top))
+    small.info = image.info  # its EXIF data say what is up
+    return small
+
+
 def to_square(image: Image.Image, size: int, bits: int) -> tuple[np.ndarray, int]:
-    """The central square, upright: transparent parts turn white, deep greys are scaled."""
+    """The central square, upright: transparent parts turn white, deep greys are scaled.
+
+    Floating-point levels go from 0 or the lowest to 1 or the highest, what is no number is lowest.
+    """
     image = ImageOps.exif_transpose(image)
     used = 0
     if image.mode.startswith(("I", "F")):  # Pillow's own conversion would clip them to white
-        levels = np.nan_to_num(np.asarray(image, np.float32))
-        highest = max(float(levels.max()), 1.0)
+        levels = np.asarray(image, np.float32)
+        finite = levels[np.isfinite(levels)]
+        lowest, highest = float(finite.min(initial=0.0)), float(finite.max(initial=1.0))
+        used = FLOATS
         if image.mode.startswith("I"):  # cameras store 12 bits in 16
             used = max(8, int(highest).bit_length())
-            highest = 2 ** (bits or used) - 1
-        image = Image.fromarray((levels.clip(0, highest) * (255 / highest)).astype(np.uint8))
+            lowest, highest = 0.0, 2 ** (bits or used) - 1
+        levels = np.nan_to_num(levels, nan=lowest).clip(lowest, highest) - lowest
+        image = Image.fromarray((levels * (255 / (highest - lowest))).astype(np.uint8))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
@@ -368,7 +389,7 @@ def read_images(
         UserError: not one of the files can be read, or there is no space for the pixels.
     """
 
-    def prepare() -> tuple[str, int, dict[str, str]]:
+    def prepare() -> tuple[str, list[int], dict[str, str]]:
         there = [os.path.join(folder, file) for file in files]
         there = [path for path in there if os.path.isfile(path) and os.access(path, os.R_OK)]
         key = digest(
@@ -381,14 +402,15 @@ def read_images(
         )
         raw, description = cache / f"images-{key}.raw", cache / f"images-{key}.json"
         with suppress(OSError, ValueError):
-            bits, damaged = json.loads(description.read_text(encoding="utf-8"))
+            depths, damaged = json.loads(description.read_text(encoding="utf-8"))
             if raw.stat().st_size == (len(files) - len(damaged)) * size * size * 3:
-                return key, bits, damaged
-        bits, damaged = write_pixels(raw, folder, files, size, max_megapixels)
-        checkpoints.write_text(description, json.dumps([bits, damaged]))
-        return key, bits, damaged
+                return key, depths, damaged
+        depths, damaged = write_pixels(raw, folder, files, size, max_megapixels)
+        checkpoints.write_text(description, json.dumps([depths, damaged]))
+        return key, depths, damaged
 
-    key, bits, damaged = in_main(prepare)
+    key, depths, damaged = in_main(prepare)
+    bits = max([0, *depths])
     good = [file for file in files if file not in damaged]
     raw = np.memmap(cache / f"images-{key}.raw", np.uint8, "c", shape=(len(good), size, size, 3))
     pixels = torch.from_numpy(raw).permute(0, 3, 1, 2)  # in memory as Pillow gives it
@@ -397,6 +419,8 @@ def read_images(
         notes.append(f"skipped: {len(damaged) - 5:,} more that cannot be read")
     if bits:
         notes.append(f"16-bit images are scaled by the {bits} bits that they use")
+    if FLOATS in depths:
+        notes.append("floating-point images: each is scaled, from 0 or its lowest to its highest")
     return Decoded(pixels, good, bits, notes, key)
 
 
@@ -407,26 +431,28 @@ def digest(**what: Any) -> str:
 
 def write_pixels(
     raw: Path, folder: Path, files: Sequence[str], size: int, max_megapixels: int
-) -> tuple[int, dict[str, str]]:
+) -> tuple[list[int], dict[str, str]]:
     """Write the pixels of all files that can be read, one behind the other.
 
     Returns:
-        The bits that the 16-bit images use, and why the other files cannot be read.
+        What `decode_deep` says of the images' bits, and why the other files cannot be read.
     """
-    bits, damaged = 0, {}
+    depths: set[int] = set()
+    damaged = {}
 
     def write(output: IO[bytes], scaled_by: int) -> None:
-        nonlocal bits
         for file, result in decode_all(folder, files, size, scaled_by, max_megapixels):
             if isinstance(result, UserError):
                 damaged[file] = str(result)
             else:
                 output.write(result[0].tobytes())
-                bits = max(bits, result[1])
+                depths.add(result[1])
 
     def fill(output: IO[bytes]) -> None:
         write(output, 16)
-        if bits not in (0, 16):  # again, now that it is known how many bits are used
+        if (
+            0 < (bits := max(depths, default=0)) != 16
+        ):  # again, now that it is known how many bits are used
             output.seek(0)
             write(output, bits)
 
@@ -434,7 +460,7 @@ def write_pixels(
     if len(damaged) == len(files):
         raw.unlink()
         raise UserError(f"no image in {folder} can be used: {next(iter(damaged.values()))}")
-    return bits, damaged
+    return sorted(depths), damaged
 
 
 def decode_all(

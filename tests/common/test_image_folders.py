@@ -509,6 +509,22 @@ def test_a_large_scan_is_read_and_a_bomb_refused_by_a_limit(folder):
         decode(scan, 8, max_megapixels=100)
 
 
+@pytest.mark.parametrize("mode", ["1", "P", "transparent P"])
+def test_large_scans_of_few_colours_are_reduced_as_they_would_be_in_rgb(
+    tmp_path, monkeypatch, mode
+):
+    """A quarter turn too; a band at a time, the last one narrower."""
+    exif, options = Image.Exif(), {"transparency": 0} if "transparent" in mode else {}
+    exif[0x0112] = 6
+    few = image(3, (1300, 1111)).convert(mode[-1])
+    few.save(tmp_path / "few.png", exif=exif, **options)
+    with Image.open(tmp_path / "few.png") as saved:
+        saved.convert("RGBA").save(tmp_path / "all.png", exif=exif)
+    monkeypatch.setattr(image_folders, "LARGE_PIXELS", 1)
+    one, other = (decode(tmp_path / f"{name}.png", 8) for name in ("few", "all"))
+    assert np.abs(one.astype(int) - other).max() <= 1
+
+
 def test_a_class_without_a_readable_image_is_named(folder):
     for path in (folder / "dog").iterdir():
         path.write_bytes(b"")
@@ -535,6 +551,19 @@ def test_small_classes_are_explained_by_how_they_came_about(tmp_path):
 def test_levels_that_are_no_numbers(tmp_path, level):
     Image.fromarray(np.full((9, 9), level, np.float32)).save(tmp_path / "odd.tiff")
     assert decode(tmp_path / "odd.tiff", 8).shape == (3, 8, 8)
+
+
+def test_floating_point_levels_keep_their_order(folder):
+    """Below 0 too; what is not finite has no say in the scale. It is noted, from the cache too."""
+    levels = np.full((8, 8), -1, np.float32)
+    levels[:, 4:], levels[0, 0], levels[0, 7], levels[7, 0] = 3, -np.inf, np.inf, np.nan
+    Image.fromarray(levels).save(folder / "cat" / "odd.tiff")
+    expected = np.zeros((8, 8))
+    expected[:, 4:] = 255
+    assert np.array_equal(decode(folder / "cat" / "odd.tiff", 8)[0], expected)
+    for _ in range(2):
+        image_set = load(folder)
+        assert (image_set.bits, has(image_set.notes, "floating-point images: each")) == (0, True)
 
 
 def test_damaged_images_are_named_and_skipped(folder):

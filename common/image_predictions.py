@@ -1,7 +1,9 @@
 """Predictions for the images that a user names: what the predict.py of image projects share."""
 
+import codecs
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -120,8 +122,7 @@ def named_files(names: Iterable[str]) -> Iterator[Path | UserError]:
     for name in names:
         if name == "-":
             given = sys.stdin.buffer if sys.stdin else ()  # None where it is closed
-            lines = (os.fsdecode(line.rstrip(b"\r\n")) for line in given)
-            yield from named_files(line for line in lines if line)
+            yield from named_files(listed(given))
             continue
         path = Path(os.path.expanduser(name))  # Path's own raises on ~nobody
         if not name.strip():
@@ -137,6 +138,24 @@ def named_files(names: Iterable[str]) -> Iterator[Path | UserError]:
             yield from (path / file for file in found)
         else:
             yield path
+
+
+def listed(stream: Iterable[bytes]) -> Iterator[str]:
+    """The names in a list of files: one a line, in quotes or not, or each before a NUL (-print0).
+
+    UTF-16 is recognised, as PowerShell writes it.
+    """
+    lines = iter(stream)
+    for line in lines:
+        if line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            names = b"".join([line, *lines]).decode("utf-16", "replace").splitlines()
+        elif b"\0" in line:
+            names = map(os.fsdecode, b"".join([line, *lines]).split(b"\0"))
+        else:
+            names = [os.fsdecode(line.removeprefix(codecs.BOM_UTF8).rstrip(b"\r\n"))]
+        for name in names:
+            if bare := re.sub(r"""^(["'])(.+)\1$""", r"\2", name):
+                yield bare
 
 
 def show(predictions: Iterable[Prediction], config: PredictConfig, sample: bool) -> None:

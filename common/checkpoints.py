@@ -7,12 +7,12 @@ import hashlib
 import inspect
 import json
 import os
-import pickle
 import random
+import re
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -25,9 +25,6 @@ from torch import Tensor, nn
 from common.settings import UserError, warn
 
 Arrays = dict[str, np.ndarray | list[str]]
-# What other training programs put around the weights, and before their names.
-WRAPPERS = ("model_state_dict", "state_dict", "model", "net", "weights")
-PREFIXES = ("module.", "_orig_mod.", "model.")
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], None]) -> None:
@@ -53,7 +50,8 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], None]) -> None:
     except (OSError, RuntimeError) as error:  # torch.save reports a full disk as RuntimeError
         raise UserError(
             f"{path} could not be written ({error}): free some space, or choose another folder "
-            "(--out, or --output of predict.py); what was saved before is intact"
+            "(--out, for the cache --data-dir, for answers --output); what was saved before is "
+            "intact"
         ) from error
     finally:
         if temporary is not None:
@@ -85,16 +83,16 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     try:
         return torch.load(path, map_location=device, weights_only=True)
     except FileNotFoundError as error:
-        raise UserError(f"there is no checkpoint {path}: train first") from error
-    except pickle.UnpicklingError as error:
-        raise UserError(
-            f"{path} is not a checkpoint of tensors and was refused: it may be damaged, or hold "
-            "code; take one that this project wrote"
-        ) from error
+        raise UserError(f"there is no checkpoint {path}: name another, or train first") from error
+    except (IsADirectoryError, PermissionError) as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}): take another") from error
     except Exception as error:  # torch's reader fails in many ways on what is no checkpoint
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        # What other errors than RuntimeError say is about bytes of the file.
+        sentence = str(error).partition("\n")[0].partition(". ")[0]
+        reason = f" ({sentence})" if isinstance(error, RuntimeError) else ""
         raise UserError(
-            f"{path} cannot be read as a checkpoint ({reason}): take another, or train again"
+            f"{path} is not a whole file of tensors as torch saves them and was refused{reason}: "
+            "it may be damaged, or hold code; take another, or train again"
         ) from error
 
 
@@ -113,56 +111,85 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], origin: str) -
         if name in weights and weights[name].shape != own[name].shape
     ]
     if differences:
-        more = f", and {len(differences) - 3} more" if len(differences) > 3 else ""
         raise UserError(
-            f"{origin} holds the weights of another architecture: "
-            f"{', '.join(differences[:3])}{more}; use the settings that it was trained with"
+            f"{origin} holds the weights of another architecture: {first(differences)}; use the "
+            "settings that it was trained with"
         )
     model.load_state_dict(weights)
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """The weights in a model.pt of these projects or in another program's file.
+def first(names: Sequence[str]) -> str:
+    """The first three, and how many more there are."""
+    return ", ".join([*names[:3], *([f"and {len(names) - 3} more"] if names[3:] else [])])
 
-    Wrappers (`{"model_state_dict": ...}`) and prefixes (`module.`, `_orig_mod.`) are removed.
+
+def read_weights(path: Path, model: nn.Module) -> dict[str, Tensor]:
+    """The weights for `model` in a model.pt of these projects or in another program's file.
+
+    What stands before the model's own names (`model_state_dict`, `module.`) is removed: of all that
+    begin a name there, the first that leaves most of them. What is left out beside is noted.
 
     Raises:
         UserError: no such file, damaged, or without weights.
     """
-    state: Any = load(path)
-    while not has_tensors(state):
-        if isinstance(state, list) and len(state) == 1:  # model.pt holds a list of networks
-            state = state[0]
-        elif isinstance(state, Mapping) and set(WRAPPERS) & set(state):
-            state = next(state[key] for key in WRAPPERS if key in state)
-        else:
-            raise UserError(f"{path} holds no weights of a single network: name another file")
-    weights = {str(name): value for name, value in state.items() if isinstance(value, Tensor)}
-    while prefix := next((p for p in PREFIXES if all(k.startswith(p) for k in weights)), ""):
-        weights = {name.removeprefix(prefix): value for name, value in weights.items()}
-    return weights
+    tensors, own = dict(tensors_in(load(path))), model.state_dict()
+    if not tensors:
+        raise UserError(f"{path} holds no weights of a single network: name another file")
+    prefixes = [name[: end.end()] for name in tensors for end in re.finditer(r"^|[./]", name)]
+
+    def fit(prefix: str) -> tuple[int, int]:
+        """How many names it leaves; where none does, the longest that all have goes."""
+        found = sum(prefix + name in tensors for name in own)
+        return found, len(prefix) * all(name.startswith(prefix) for name in tensors)
+
+    prefix = max(dict.fromkeys(prefixes), key=fit)
+    inside = {name: name.removeprefix(prefix) for name in tensors if name.startswith(prefix)}
+    parts = {name.partition(".")[0] for name in own}
+    taken = {name: to for name, to in inside.items() if to.partition(".")[0] in parts} or inside
+    around = prefix[: prefix.rfind("/") + 1]  # the state dict, beside which there are no weights
+    if rest := [name for name in tensors if name.startswith(around) and name not in taken]:
+        warn(f"{path}: ignored, for the network has no such part: {first(rest)}")
+    return {to: tensors[name] for name, to in taken.items()}
 
 
-def has_tensors(state: Any) -> bool:
-    """Whether this is a state dict."""
-    return isinstance(state, Mapping) and any(isinstance(v, Tensor) for v in state.values())
+def tensors_in(state: Any, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+    """The tensors in nested mappings and in lists of one, by their keys, joined by slashes."""
+    if isinstance(state, list) and len(state) == 1:  # model.pt holds a list of networks
+        yield from tensors_in(state[0], prefix)
+    elif isinstance(state, Mapping):
+        for key, value in state.items():
+            if isinstance(value, Tensor):
+                yield f"{prefix}{key}", value
+            else:
+                yield from tensors_in(value, f"{prefix}{key}/")
 
 
 def load_foreign(model: nn.Module, path: Path, head: str = "") -> None:
     """Start the model from the weights in a file, see `read_weights`.
 
+    BatchNorm's counters may be absent, as in files of old versions.
+
     Args:
-        head: name of the layer that may be for other classes: then it keeps its own weights.
+        head: name of the layer that may be absent or for other classes: then it keeps its own
+            weights.
 
     Raises:
         UserError: what does not fit is named.
     """
-    weights, own = read_weights(path), model.state_dict()
-    for name in [name for name in own if head and name.startswith(f"{head}.")]:
-        if name in weights and weights[name].shape != own[name].shape:
-            warn(f"{path} is for other classes: {name} starts from random weights")
-            weights[name] = own[name]
-    load_weights(model, weights, str(path))
+    weights, own = read_weights(path, model), model.state_dict()
+    new = [
+        name
+        for name in own
+        if head
+        and name.startswith(f"{head}.")
+        and (name not in weights or weights[name].shape != own[name].shape)
+    ]
+    counters = [name for name in own if name.endswith("num_batches_tracked")]
+    kept = {name: own[name] for name in counters if name not in weights}
+    load_weights(model, weights | kept | {name: own[name] for name in new}, str(path))
+    if new:
+        why = "is for other classes or without a head"
+        warn(f"{path} {why}: {first(new)} start from random weights")
 
 
 def cached(

@@ -13,6 +13,7 @@ import re
 import struct
 import sys
 import threading
+import unicodedata
 import warnings
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Sequence
@@ -35,14 +36,16 @@ from common.distributed import in_main
 from common.settings import UserError
 
 SPLIT_NAMES = {
-    "train": ("train", "training"),
-    "val": ("val", "valid", "validation", "dev"),
-    "test": ("test", "testing", "eval", "evaluation"),
+    "train": ("train", "training", "trn"),
+    "val": ("val", "valid", "validation", "validate", "vld", "dev"),
+    "test": ("test", "testing", "tst", "eval", "evaluation", "holdout"),
 }
 SYSTEM_FOLDERS = ("__MACOSX", "@eaDir")
 # What Pillow raises on damaged files, by format.
 DAMAGED = (OSError, ValueError, SyntaxError, EOFError, IndexError, TypeError, struct.error)
+FLOATS = -1  # in place of the bits that an image uses: its levels are floating-point numbers
 LARGE_PIXELS = 50_000_000  # images from here on are decoded one at a time, to save memory
+BAND = 4  # rows of a reduced image that are made together
 DECODED_TOGETHER = 256  # images that wait in memory until they are written
 HASH_BITS = 10  # near-duplicates: at most so many of the 64 bits of their hashes differ,
 THUMBNAIL_LEVELS = 12.0  # and their 16 x 16 thumbnails by so many of 255 levels on average
@@ -95,6 +98,8 @@ def walk(folder: Path) -> tuple[list[str], list[str]]:
         notes.append("ignored: " + some([f"{n:,} {end}" for end, n in others.most_common()], 12))
         if others.keys() & {".heic", ".heif"}:
             notes[0] += " (convert .heic to .jpg, or install pillow-heif)"
+        if ".csv" in others:
+            notes[0] += " (labels in a .csv are not read)"
     if closed:
         notes.append(f"warning: folders that may not be read: {some(sorted(closed))}")
     if empty:
@@ -112,6 +117,11 @@ def some(names: Sequence[str], shown: int = 5) -> str:
     """The first names, and how many more there are."""
     more = f" and {len(names) - shown:,} more" if len(names) > shown else ""
     return ", ".join(map(printable, names[:shown])) + more
+
+
+def explained(sentence: str, notes: Sequence[str]) -> UserError:
+    """An error that the notes may explain, with them."""
+    return UserError(f"{sentence} ({'; '.join(notes)})" if notes else sentence)
 
 
 def list_folder(folder: Path) -> tuple[dict[str, Listing], list[str]]:
@@ -135,6 +145,10 @@ def list_folder(folder: Path) -> tuple[dict[str, Listing], list[str]]:
             inner, images, _ = outermost(tops[name], f"{prefix}{name}/", listed.get("train", ()))
         own, own_notes = by_class(images, inner)
         known = listed.get("train", own)
+        names = same_names(own, known)
+        if spelt := [f"{name}/{each} as {names[each]}" for each in own if names[each] != each]:
+            own_notes.append(f"read as classes of training, though spelt otherwise: {some(spelt)}")
+        own = {names[each]: files for each, files in own.items()}
         if role in ("val", "test") and not own.keys() & known.keys():
             count = f"{len(images):,} in {printable(name)}"
             notes.append(f"warning: left out, of no class that training has: {count}")
@@ -144,16 +158,27 @@ def list_folder(folder: Path) -> tuple[dict[str, Listing], list[str]]:
             notes.append(f"left out of {name}, for training lacks them: {some(strange)}")
         listed[role] = {each: own.get(each, []) for each in known}
     if folders and (others := [name or "files" for name in tops if name not in folders.values()]):
-        notes.append(f"left out, not one of the splits: {some(others)}")
+        read = some(list(folders.values()))
+        notes.append(f"left out: {some(others)} (the splits that are read: {read})")
     classes = next(iter(listed.values()))
     if len(classes) < 2:
-        found = f" ({'; '.join(notes)})" if notes else ""
-        raise UserError(
-            f"{printable(str(folder))} holds images of {len(classes)} classes, and two are needed: "
-            f"put the images of each class into a folder of its own there{found}"
+        raise explained(
+            f"{printable(str(folder))} holds images of {'one' if classes else 'no'} class, and two "
+            "are needed: make a folder for each class there, and put its images into it",
+            notes,
         )
-    if not folders and all(roles(by_top(own, f"{prefix}{name}/")) for name, own in classes.items()):
-        notes.append("warning: train and test folders inside the classes are not used as splits")
+    if not folders:
+        inside = [by_top(own, f"{prefix}{name}/").keys() - {""} for name, own in classes.items()]
+        shared = sorted(set.intersection(*map(set, inside)))
+        if all(map(roles, inside)):
+            notes.append(
+                "warning: train and test folders inside the classes are not used as splits"
+            )
+        elif len(shared) > 1:
+            notes.append(
+                f"warning: {some(list(classes))} are taken as the classes, though each holds "
+                f"{some(shared)}: if they are splits, name them train, val and test"
+            )
     return listed, notes
 
 
@@ -162,6 +187,8 @@ def outermost(
 ) -> tuple[str, list[str], int]:
     """Go into a folder around all, as archives have it, that is no class of `classes`.
 
+    One named like the folder that it is in is a second shell of it: train/train.
+
     Returns:
         Its prefix, its files, and how many lie beside it.
     """
@@ -169,10 +196,11 @@ def outermost(
     while True:
         tops = by_top(files, prefix)
         names = [name for name in tops if name]
-        if len(names) != 1 or roles(names) or names[0] in classes:
+        if len(names) != 1 or names[0] in classes:
             break
         inner = f"{prefix}{names[0]}/"
-        if set(by_top(tops[names[0]], inner)) == {""}:
+        is_shell = f"/{inner}".endswith(f"/{names[0]}/{names[0]}/")
+        if not is_shell and (roles(names) or set(by_top(tops[names[0]], inner)) == {""}):
             break
         prefix, files = inner, tops[names[0]]
     return prefix, files, count - len(files)
@@ -191,10 +219,12 @@ def roles(tops: Iterable[str]) -> dict[str, str]:
     """Which folder is which split: there is one to train on, and another or no other folder.
 
     Other words and numbers may stand beside, the same in all: seg_train, seg_test; train, test1.
+    Words may be joined: TrainSet, testdata.
     """
     by_rest: dict[tuple[str, ...], dict[str, list[str]]] = {}
     for name in sorted(tops):
-        words = re.findall("[a-z]+", name.lower())
+        spaced = re.sub("(?<=[a-z])(?=[A-Z])", " ", name).lower()
+        words = [re.sub("(?<=.)(set|data)$", "", word) for word in re.findall("[a-z]+", spaced)]
         for role, known in SPLIT_NAMES.items():
             if any(word in known for word in words):
                 rest = tuple(word for word in words if word not in known)
@@ -222,7 +252,10 @@ def by_class(files: Sequence[str], prefix: str) -> tuple[Listing, list[str]]:
             if named := re.fullmatch(r"(.+?)(?:[ _.-]+\(?|(?<=\D))\d+\)?", Path(file).stem):
                 classes.setdefault(named[1], []).append(file)
         if classes:
-            notes.append(f"the classes of {place} are taken from the names of its files")
+            notes.append(
+                f"the classes of {place} are taken from the names of its files: make a folder for "
+                "each class if they are others"
+            )
     if count := len(files) - sum(map(len, classes.values())):
         notes.append(f"left out, in {place} but of no class: {count:,}")
 
@@ -230,6 +263,21 @@ def by_class(files: Sequence[str], prefix: str) -> tuple[Listing, list[str]]:
         return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
 
     return {name: classes[name] for name in sorted(classes, key=natural)}, notes
+
+
+def same_names(own: Iterable[str], known: Iterable[str]) -> dict[str, str]:
+    """For each name of `own` the one of `known` that differs at most in case, Unicode's form and
+    blanks; where two of either could be meant, or there is none, itself."""
+
+    def plain(name: str) -> str:
+        return " ".join(unicodedata.normalize("NFC", name).casefold().split())
+
+    meant = {plain(name): name for name in known}
+    ours, theirs = Counter(map(plain, own)), Counter(map(plain, known))
+    return {
+        name: meant[plain(name)] if ours[plain(name)] == theirs[plain(name)] == 1 else name
+        for name in own
+    }
 
 
 def decode(path: Path, size: int, *, bits: int = 0, max_megapixels: int = 500) -> np.ndarray:
@@ -247,7 +295,7 @@ one_large = threading.Lock()
 
 
 def decode_deep(path: Path, size: int, bits: int, max_megapixels: int) -> tuple[np.ndarray, int]:
-    """As `decode`, but (size, size, 3); and the bits that a deep grey image uses, else 0.
+    """As `decode`, but (size, size, 3); and the bits that a deep grey image uses, FLOATS, or 0.
 
     A JPEG much larger than `size` is decoded at a lower scale, which is several times as fast;
     other very large images are reduced as soon as they are decoded.
@@ -269,6 +317,8 @@ def decode_deep(path: Path, size: int, bits: int, max_megapixels: int) -> tuple[
                 factor = min(image.size) // (4 * size)
                 if factor > 1 and image.mode in ("L", "LA", "RGB", "RGBA", "CMYK"):
                     image = image.reduce(factor)
+                elif factor > 1 and image.mode in ("1", "P"):
+                    image = reduce_bands(image, factor)
                 return to_square(image, size, bits)
     except DAMAGED as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
@@ -277,17 +327,34 @@ def decode_deep(path: Path, size: int, bits: int, max_megapixels: int) -> tuple[
         raise UserError(f"{name} cannot be read as an image ({printable(reason)})") from error
 
 
+def reduce_bands(image: Image.Image, factor: int) -> Image.Image:
+    """A bilevel image or one with a palette, reduced; only a band at a time is expanded to RGB."""
+    mode = "RGBA" if image.has_transparency_data else "RGB"
+    small = Image.new(mode, [-(-side // factor) for side in image.size])
+    for top in range(0, small.height, BAND):
+        box = (0, top * factor, image.width, min((top + BAND) * factor, image.height))
+        small.paste(image.crop(box).convert(mode).reduce(factor), (0, top))
+    small.info = image.info  # its EXIF data say what is up
+    return small
+
+
 def to_square(image: Image.Image, size: int, bits: int) -> tuple[np.ndarray, int]:
-    """The central square, upright: transparent parts turn white, deep greys are scaled."""
+    """The central square, upright: transparent parts turn white, deep greys are scaled.
+
+    Floating-point levels go from 0 or the lowest to 1 or the highest, what is no number is lowest.
+    """
     image = ImageOps.exif_transpose(image)
     used = 0
     if image.mode.startswith(("I", "F")):  # Pillow's own conversion would clip them to white
-        levels = np.nan_to_num(np.asarray(image, np.float32))
-        highest = max(float(levels.max()), 1.0)
+        levels = np.asarray(image, np.float32)
+        finite = levels[np.isfinite(levels)]
+        lowest, highest = float(finite.min(initial=0.0)), float(finite.max(initial=1.0))
+        used = FLOATS
         if image.mode.startswith("I"):  # cameras store 12 bits in 16
             used = max(8, int(highest).bit_length())
-            highest = 2 ** (bits or used) - 1
-        image = Image.fromarray((levels.clip(0, highest) * (255 / highest)).astype(np.uint8))
+            lowest, highest = 0.0, 2 ** (bits or used) - 1
+        levels = np.nan_to_num(levels, nan=lowest).clip(lowest, highest) - lowest
+        image = Image.fromarray((levels * (255 / (highest - lowest))).astype(np.uint8))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
@@ -322,7 +389,7 @@ def read_images(
         UserError: not one of the files can be read, or there is no space for the pixels.
     """
 
-    def prepare() -> tuple[str, int, dict[str, str]]:
+    def prepare() -> tuple[str, list[int], dict[str, str]]:
         there = [os.path.join(folder, file) for file in files]
         there = [path for path in there if os.path.isfile(path) and os.access(path, os.R_OK)]
         key = digest(
@@ -335,14 +402,15 @@ def read_images(
         )
         raw, description = cache / f"images-{key}.raw", cache / f"images-{key}.json"
         with suppress(OSError, ValueError):
-            bits, damaged = json.loads(description.read_text(encoding="utf-8"))
+            depths, damaged = json.loads(description.read_text(encoding="utf-8"))
             if raw.stat().st_size == (len(files) - len(damaged)) * size * size * 3:
-                return key, bits, damaged
-        bits, damaged = write_pixels(raw, folder, files, size, max_megapixels)
-        checkpoints.write_text(description, json.dumps([bits, damaged]))
-        return key, bits, damaged
+                return key, depths, damaged
+        depths, damaged = write_pixels(raw, folder, files, size, max_megapixels)
+        checkpoints.write_text(description, json.dumps([depths, damaged]))
+        return key, depths, damaged
 
-    key, bits, damaged = in_main(prepare)
+    key, depths, damaged = in_main(prepare)
+    bits = max([0, *depths])
     good = [file for file in files if file not in damaged]
     raw = np.memmap(cache / f"images-{key}.raw", np.uint8, "c", shape=(len(good), size, size, 3))
     pixels = torch.from_numpy(raw).permute(0, 3, 1, 2)  # in memory as Pillow gives it
@@ -351,6 +419,8 @@ def read_images(
         notes.append(f"skipped: {len(damaged) - 5:,} more that cannot be read")
     if bits:
         notes.append(f"16-bit images are scaled by the {bits} bits that they use")
+    if FLOATS in depths:
+        notes.append("floating-point images: each is scaled, from 0 or its lowest to its highest")
     return Decoded(pixels, good, bits, notes, key)
 
 
@@ -361,26 +431,28 @@ def digest(**what: Any) -> str:
 
 def write_pixels(
     raw: Path, folder: Path, files: Sequence[str], size: int, max_megapixels: int
-) -> tuple[int, dict[str, str]]:
+) -> tuple[list[int], dict[str, str]]:
     """Write the pixels of all files that can be read, one behind the other.
 
     Returns:
-        The bits that the 16-bit images use, and why the other files cannot be read.
+        What `decode_deep` says of the images' bits, and why the other files cannot be read.
     """
-    bits, damaged = 0, {}
+    depths: set[int] = set()
+    damaged = {}
 
     def write(output: IO[bytes], scaled_by: int) -> None:
-        nonlocal bits
         for file, result in decode_all(folder, files, size, scaled_by, max_megapixels):
             if isinstance(result, UserError):
                 damaged[file] = str(result)
             else:
                 output.write(result[0].tobytes())
-                bits = max(bits, result[1])
+                depths.add(result[1])
 
     def fill(output: IO[bytes]) -> None:
         write(output, 16)
-        if bits not in (0, 16):  # again, now that it is known how many bits are used
+        if (
+            0 < (bits := max(depths, default=0)) != 16
+        ):  # again, now that it is known how many bits are used
             output.seek(0)
             write(output, bits)
 
@@ -388,7 +460,7 @@ def write_pixels(
     if len(damaged) == len(files):
         raw.unlink()
         raise UserError(f"no image in {folder} can be used: {next(iter(damaged.values()))}")
-    return bits, damaged
+    return sorted(depths), damaged
 
 
 def decode_all(

@@ -1,7 +1,9 @@
 """Predictions for the images that a user names: what the predict.py of image projects share."""
 
+import codecs
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +16,7 @@ import tyro
 from torch import Tensor, nn
 
 from common import checkpoints, device
-from common.image_folders import decode, printable, walk
+from common.image_folders import decode, explained, printable, walk
 from common.images import Normalise, load
 from common.runs import csv_row
 from common.settings import Settings, UserError, from_saved, warn
@@ -128,8 +130,7 @@ def named_files(names: Iterable[str]) -> Iterator[Path | UserError]:
     for name in names:
         if name == "-":
             given = sys.stdin.buffer if sys.stdin else ()  # None where it is closed
-            lines = (os.fsdecode(line.rstrip(b"\r\n")) for line in given)
-            yield from named_files(line for line in lines if line)
+            yield from named_files(listed(given))
             continue
         path = Path(os.path.expanduser(name))  # Path's own raises on ~nobody
         if not name.strip():
@@ -141,11 +142,28 @@ def named_files(names: Iterable[str]) -> Iterator[Path | UserError]:
                 for note in notes:
                     warn(f"{shown}: {note}")
             else:
-                why = f" ({'; '.join(notes)})" if notes else ""
-                yield UserError(f"{shown} holds no images{why}: name another folder")
+                yield explained(f"{shown} holds no images: name another folder", notes)
             yield from (path / file for file in found)
         else:
             yield path
+
+
+def listed(stream: Iterable[bytes]) -> Iterator[str]:
+    """The names in a list of files: one a line, in quotes or not, or each before a NUL (-print0).
+
+    UTF-16 is recognised, as PowerShell writes it.
+    """
+    lines = iter(stream)
+    for line in lines:
+        if line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            names = b"".join([line, *lines]).decode("utf-16", "replace").splitlines()
+        elif b"\0" in line:
+            names = map(os.fsdecode, b"".join([line, *lines]).split(b"\0"))
+        else:
+            names = [os.fsdecode(line.removeprefix(codecs.BOM_UTF8).rstrip(b"\r\n"))]
+        for name in names:
+            if bare := re.sub(r"""^(["'])(.+)\1$""", r"\2", name):
+                yield bare
 
 
 def show(predictions: Iterable[Prediction], config: PredictConfig, sample: bool) -> None:

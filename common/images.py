@@ -23,9 +23,9 @@ from torch.nn import functional as F
 from common import checkpoints, image_folders, metrics, plots
 from common.batches import Loader, in_order, shuffled
 from common.downloads import DataSet, RemoteFile, Source, cache_folder, obtain, own_source
-from common.image_folders import FEWEST, SPLIT_NAMES, SPLIT_SEED, printable, some
+from common.image_folders import FEWEST, SPLIT_NAMES, SPLIT_SEED, explained, printable, some
 from common.runs import History, Run
-from common.settings import UserError, at_least, require
+from common.settings import at_least, require
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -159,10 +159,11 @@ def load_folder(
         if "" not in listed:  # small classes stay in training
             notes.append(f"there is no folder for {' and '.join(missing)}: cut from training")
             if len(small) == len(np.unique(labels[pool])):
-                raise UserError(
+                raise explained(
                     f"{' and '.join(missing)} cannot be cut from training, for every class has "
                     f"fewer than {FEWEST} different images there: add images, or folders for "
-                    f"{' and '.join(missing)}"
+                    f"{' and '.join(missing)}",
+                    notes,
                 )
             small = {}
     given = np.setdiff1d(np.arange(len(labels)), pool)
@@ -172,13 +173,15 @@ def load_folder(
         small[label] = 0  # all are damaged
     if small:
         few = some([f"{classes[label]} ({count})" for label, count in small.items()], 20)
-        if not skip_small or len(classes) - len(small) < 2:
-            remedy = "add some, or leave such classes out with --skip-small"
+        can_skip = len(classes) - len(small) >= 2
+        if not (skip_small and can_skip):
+            remedy = "add some" + can_skip * ", or leave such classes out with --skip-small"
             if 0 < per_class < FEWEST:
                 remedy = f"raise --per-class {per_class}"
-            raise UserError(
+            raise explained(
                 f"a class needs {FEWEST} different images that can be read for three splits, and "
-                f"these have fewer: {few}; {remedy}"
+                f"these have fewer: {few}; {remedy}",
+                notes,
             )
         notes.append(f"left out, fewer than {FEWEST} different images: {few}")
 
@@ -188,7 +191,8 @@ def load_folder(
     for split in SPLIT_NAMES:
         rows = np.flatnonzero((splits == split) & np.isin(labels, kept))
         if len(rows) == 0:
-            raise UserError(f"{folder} has no image for {split} that can be read: add some")
+            sentence = f"{printable(str(folder))} has no image for {split} that can be read"
+            raise explained(f"{sentence}: add some", notes)
         own = torch.from_numpy(np.searchsorted(kept, labels[rows]))
         files = [decoded.files[row] for row in rows]
         parts[split] = Images(rows_of(decoded.pixels, rows), own, files)

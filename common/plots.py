@@ -4,9 +4,12 @@ matplotlib is imported where it is used: its second would delay the first step o
 """
 
 import os
+import textwrap
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unicodedata import east_asian_width
 
 import numpy as np
 
@@ -22,6 +25,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 MANY_CLASSES = 40  # beyond, a confusion matrix has neither names nor numbers
 CONFUSED_PAIRS = 20
 NAME_LENGTH = 30
+CAPTION_WIDTH = 20  # letters of a line above an image, half as many of Chinese
 
 
 def figure(
@@ -76,6 +80,8 @@ def readable(names: Sequence[str]) -> list[str]:
     missing -= set(fonts.get_font(usual).get_charmap())
     if missing:
         for font in fonts.fontManager.ttflist:
+            if "lastresort" in font.name.replace(" ", "").lower():
+                continue  # it has a box for every letter
             if missing <= set(fonts.get_font(font.fname).get_charmap()):
                 if font.name not in rcParams["font.family"]:
                     rcParams["font.family"] = [*rcParams["font.family"], font.name]
@@ -170,7 +176,10 @@ def images(rows: Mapping[str, Sequence[tuple[Any, str]]], title: str = "") -> "F
         line[0].text(-0.12, 0.5, name, **place)
         for axis, (pixels, caption) in zip(line, items, strict=False):
             axis.imshow(np.moveaxis(np.asarray(pixels), 0, -1))
-            axis.set_title(caption, fontsize=7)
+            is_wide = any(east_asian_width(letter) in "WF" for letter in caption)
+            width = CAPTION_WIDTH // 2 if is_wide else CAPTION_WIDTH
+            lines = [textwrap.wrap(line, width) for line in caption.splitlines()]
+            axis.set_title("\n".join(chain(*lines)), fontsize=7)
     drawn.suptitle(title)
     return drawn
 

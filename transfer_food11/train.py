@@ -353,10 +353,11 @@ def main(config: Config) -> dict[str, Any]:
     baselines, predictions = linear_baselines(dataset, cache_folder(config.data_dir))
     predictions |= {title: result.probabilities.argmax(1) for title, result in results.items()}
     run.print("\n" + figures.summary(results))
+    is_food11 = not config.images or dataset.classes == data.CLASSES
     return run.finish(
         {title: result.metrics for title, result in results.items()},
         baselines,
-        PUBLISHED,
+        PUBLISHED if is_food11 else {},
         labels=dataset.splits["test"].labels,
         predictions=predictions,
         extra={"reports": {title: result.report for title, result in results.items()}},

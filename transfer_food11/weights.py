@@ -4,7 +4,7 @@ import pickle
 import socket
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor
 from torchvision import models
@@ -98,9 +98,10 @@ def load_file(model: Classifier, path: Path) -> str:
     """
     if not path.is_file():
         raise UserError(f"--weights {path}: there is no such file; auto and none need no file")
-    origin = copy(model, checkpoints.read_weights(path), str(path))
+    origin = copy(model, checkpoints.read_weights(path, model.network), str(path))
     if model.name == "resnet50":
-        own = checkpoints.load(path).get("preprocessing", {})  # of a model.pt
+        state: Any = checkpoints.load(path)
+        own = state.get("preprocessing", {}) if isinstance(state, Mapping) else {}  # of a model.pt
         keras = "conv1" if "keras" in path.name.lower() else "conv2"
         model.place_strides(own.get("strides", keras))
     return f"{origin}, {path.name}"

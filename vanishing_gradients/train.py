@@ -224,7 +224,7 @@ def main(config: Config) -> dict[str, Any]:
     return run.finish(
         metrics,
         baselines,
-        {"plain network": published},
+        {} if config.images else {"plain network": published},
         labels=labels,
         predictions=predictions | their_predictions,
         extra={"by_layer": {name: vars(start) for name, start in starts.items()}},

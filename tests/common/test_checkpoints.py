@@ -50,7 +50,7 @@ def test_a_pickle_with_code_is_refused(tmp_path, monkeypatch):
 )
 def test_a_damaged_file_is_one_sentence(tmp_path, content):
     (tmp_path / "checkpoint.pt").write_bytes(content)
-    with pytest.raises(UserError, match=r"checkpoint\.pt"):
+    with pytest.raises(UserError, match=r"checkpoint\.pt is not a whole file of tensors"):
         checkpoints.load(tmp_path / "checkpoint.pt")
 
 
@@ -63,7 +63,9 @@ def test_a_truncated_checkpoint_is_one_sentence(tmp_path):
 
 
 def test_no_file(tmp_path):
-    with pytest.raises(UserError, match=r"no checkpoint .*checkpoint\.pt: train first"):
+    with pytest.raises(
+        UserError, match=r"no checkpoint .*checkpoint\.pt: name another, or train first"
+    ):
         checkpoints.load(tmp_path / "checkpoint.pt")
 
 
@@ -82,23 +84,44 @@ def test_weights_of_another_architecture():
         checkpoints.load_weights(model, {"weight": torch.ones(2, 2), "other": 1}, "x.pt")
 
 
+def before(prefix, weights):
+    return {f"{prefix}{name}": value for name, value in weights.items()}
+
+
 WRAPPED = {
     "plain": lambda weights: weights,
     "wrapped": lambda weights: {"epoch": 3, "model_state_dict": weights},
-    "lightning": lambda weights: {"state_dict": {f"model.{k}": v for k, v in weights.items()}},
-    "parallel": lambda weights: {f"module.{k}": v for k, v in weights.items()},
-    "compiled": lambda weights: {"model": {f"module._orig_mod.{k}": v for k, v in weights.items()}},
+    "lightning": lambda weights: {"state_dict": before("model.", weights)},
+    "parallel": lambda weights: before("module.", weights),
+    "compiled": lambda weights: {"model": before("module._orig_mod.", weights)},
+    "averaged": lambda weights: {"n_averaged": torch.ones(1), **before("module.", weights)},
+    "with a metric": lambda weights: {
+        "optimizer": {"state": {0: {"momentum": torch.ones(1)}}},
+        "state_dict": {"criterion.weight": torch.ones(1), **before("net.", weights)},
+    },
+    "backbone": lambda weights: {"student": before("module.backbone.", weights)},
+    "ema": lambda weights: {"ema": {"module": weights}, "params": {}},
     "listed": lambda weights: [weights],
     "own": lambda weights: {"project": "x", "settings": {}, "weights": [weights]},
 }
 
 
 @pytest.mark.parametrize("wrap", WRAPPED.values(), ids=WRAPPED)
-def test_weights_of_other_programs_are_read(tmp_path, wrap):
+def test_weights_of_other_programs_are_read(tmp_path, capsys, wrap):
     model, other = nn.Linear(2, 3), nn.Linear(2, 3)
-    torch.save(wrap(other.state_dict()), tmp_path / "w.pt")
+    state = wrap(other.state_dict())
+    torch.save(state, tmp_path / "w.pt")
     checkpoints.load_foreign(model, tmp_path / "w.pt")
     assert torch.equal(model.weight, other.weight)
+    note = capsys.readouterr().err
+    for beside in ("n_averaged", "criterion.weight"):
+        assert (beside in note) == (beside in str(state))
+    assert "optimizer" not in note
+    # Weights of a deeper network of the same parts are another's.
+    deep = nn.Sequential(nn.Sequential(nn.Linear(2, 2)))
+    torch.save(wrap({**deep.state_dict(), "0.1.bias": torch.ones(2)}), tmp_path / "deep.pt")
+    with pytest.raises(UserError, match=r"another architecture: 0\.1\.bias is unknown"):
+        checkpoints.load_foreign(deep, tmp_path / "deep.pt")
 
 
 def test_weights_of_other_classes_keep_the_new_head(tmp_path, capsys):
@@ -112,6 +135,17 @@ def test_weights_of_other_classes_keep_the_new_head(tmp_path, capsys):
     assert torch.equal(model[0].weight, other[0].weight)
     assert torch.equal(model[1].weight, head)
     assert "is for other classes" in capsys.readouterr().err
+    torch.save({"0.weight": torch.ones(2, 2), "0.bias": torch.ones(2)}, tmp_path / "body.pt")
+    checkpoints.load_foreign(model, tmp_path / "body.pt", head="1")
+    assert torch.equal(model[0].weight, torch.ones(2, 2))
+    assert torch.equal(model[1].weight, head)
+    assert "without a head: 1.weight, 1.bias start from random" in capsys.readouterr().err
+
+
+def test_counters_of_batches_may_be_absent(tmp_path):
+    state = {name: value for name, value in nn.BatchNorm1d(2).state_dict().items() if value.ndim}
+    torch.save(state, tmp_path / "w.pt")
+    checkpoints.load_foreign(nn.BatchNorm1d(2), tmp_path / "w.pt")
 
 
 @pytest.mark.parametrize("content", [{"epoch": 3}, [], [{}, {}], {"model": "resnet18"}, 7])

@@ -96,6 +96,10 @@ def test_statistics_are_those_of_the_training_split_alone(folder):
         ("Train", "dev", "testing"),
         ("seg_train", "seg_val", "seg_test"),
         ("Training Set", "Validation Set", "Test Set"),
+        ("TrainSet", "ValSet", "TestSet"),
+        ("traindata", "valdata", "testdata"),
+        ("trn", "vld", "tst"),
+        ("train", "validate", "holdout"),
         ("train", "val2", "test1"),
         ("train", "valid", None),
         ("training", None, "eval"),
@@ -139,6 +143,31 @@ def test_folders_around_the_splits_and_around_the_classes(tmp_path):
     assert has(image_set.notes, "warning: no images in test of b")
 
 
+@pytest.mark.parametrize("names", ["entrenamiento,prueba", "val,test", "fold0,fold1"])
+def test_folders_that_hold_the_same_classes_are_a_warning(tmp_path, names):
+    for number, name in enumerate(names.split(",")):
+        fill(tmp_path / "set" / name / "cat", 12, 2 * number)
+        fill(tmp_path / "set" / name / "dog", 12, 2 * number + 1)
+    image_set = load(tmp_path / "set")
+    assert set(image_set.classes) == set(names.split(","))
+    assert has(image_set.notes, "warning", "each holds cat, dog: if they are splits, name them")
+
+
+@pytest.mark.parametrize("name", ["{}/{}/{}/{:02}.png", "{}/{}/{}.{:02}.png"])
+def test_folders_in_folders_of_the_same_name(tmp_path, name):
+    """Kaggle's archives: train/train/cat/00.png, train/train/cat.00.png; beside it one more."""
+    for split, count in (("train", 12), ("test1", 5)):
+        for place, label in enumerate(("cat", "dog")):
+            for i in range(count):
+                path = tmp_path / "set" / name.format(split, split, label, i)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                image(1000 * count + 100 * place + i).save(path)
+    image(1).save(tmp_path / "set" / "train" / "cover.png")
+    image_set = load(tmp_path / "set")
+    assert (image_set.classes, image_set.counts["test"]) == (("cat", "dog"), 10)
+    assert image_set.counts["train"] + image_set.counts["val"] == 24
+
+
 def test_splits_inside_the_classes_are_a_warning(tmp_path):
     for number, name in enumerate("abab"):
         fill(tmp_path / "set" / name / ("train", "test")[number // 2], 12, number)
@@ -166,8 +195,22 @@ def test_classes_that_a_split_lacks_are_named(tmp_path):
     assert has(image_set.notes, "warning: no images in val of c")
     assert has(image_set.notes, "warning: no images in test of c")
     assert has(image_set.notes, "left out of test, for training lacks them: z")
-    assert has(image_set.notes, "left out, not one of the splits: extra")
+    assert has(image_set.notes, "left out: extra (the splits that are read: train, val, test)")
     assert image_set.counts == {"train": 36, "val": 24, "test": 24}
+
+
+def test_classes_spelt_otherwise_in_another_split_are_the_same(tmp_path):
+    names = {"Cat": "cat", "caf\u00e9": "cafe\u0301", "hot  dog ": "Hot dog"}
+    for number, (train, test) in enumerate(names.items()):
+        fill(tmp_path / "set" / "train" / train, 12, 2 * number)
+        fill(tmp_path / "set" / "test" / test, 3, 2 * number + 1)
+    image_set = load(tmp_path / "set")
+    assert set(image_set.classes) == set(names)
+    assert image_set.splits["test"].labels.bincount().tolist() == [3, 3, 3]
+    assert has(image_set.notes, "though spelt otherwise", "test/cat as Cat", "test/Hot dog as hot")
+    # Where two could be meant, only the same letters count.
+    assert image_folders.same_names(["ox", "OX"], ["ox"]) == {"ox": "ox", "OX": "OX"}
+    assert image_folders.same_names(["ox"], ["Ox", "ox"]) == {"ox": "ox"}
 
 
 def test_splits_of_a_folder_are_mapped_and_not_copied(tmp_path):
@@ -405,7 +448,7 @@ def test_unusable_folders_are_one_sentence(folder, tmp_path):
     with pytest.raises(UserError, match="is not a folder"):
         load(tmp_path / "absent")
     (folder / "cat" / "a.heic").touch()
-    with pytest.raises(UserError, match=r"holds images of 0 classes.*ignored: 1 \.heic"):
+    with pytest.raises(UserError, match=r"holds images of no class.*ignored: 1 \.heic"):
         load(folder / "cat")
     fill(tmp_path / "two" / "train" / "a", 12)
     fill(tmp_path / "two" / "Training" / "a", 12)
@@ -466,12 +509,41 @@ def test_a_large_scan_is_read_and_a_bomb_refused_by_a_limit(folder):
         decode(scan, 8, max_megapixels=100)
 
 
+@pytest.mark.parametrize("mode", ["1", "P", "transparent P"])
+def test_large_scans_of_few_colours_are_reduced_as_they_would_be_in_rgb(
+    tmp_path, monkeypatch, mode
+):
+    """A quarter turn too; a band at a time, the last one narrower."""
+    exif, options = Image.Exif(), {"transparency": 0} if "transparent" in mode else {}
+    exif[0x0112] = 6
+    few = image(3, (1300, 1111)).convert(mode[-1])
+    few.save(tmp_path / "few.png", exif=exif, **options)
+    with Image.open(tmp_path / "few.png") as saved:
+        saved.convert("RGBA").save(tmp_path / "all.png", exif=exif)
+    monkeypatch.setattr(image_folders, "LARGE_PIXELS", 1)
+    one, other = (decode(tmp_path / f"{name}.png", 8) for name in ("few", "all"))
+    assert np.abs(one.astype(int) - other).max() <= 1
+
+
 def test_a_class_without_a_readable_image_is_named(folder):
     for path in (folder / "dog").iterdir():
         path.write_bytes(b"")
-    with pytest.raises(UserError, match=r"have fewer: dog \(0\)"):
+    with pytest.raises(UserError, match=r"have fewer: dog \(0\); .* --skip-small \(skipped: .*dog"):
         load(folder)
     assert load(folder, skip_small=True).classes == ("cat", "fox")
+
+
+def test_small_classes_are_explained_by_how_they_came_about(tmp_path):
+    """Classes taken from file names, labels in a CSV that is not read; none would be left."""
+    fill(tmp_path / "set", 3)
+    for name in ("IMG", "scan"):
+        for i in range(3):
+            image(i).save(tmp_path / "set" / f"{name}_{i}.png")
+    (tmp_path / "set" / "labels.csv").touch()
+    with pytest.raises(UserError, match=r"IMG \(3\), scan \(3\); add some \(") as caught:
+        load(tmp_path / "set")
+    for words in ("labels in a .csv are not read", "taken from the names of its files: make a"):
+        assert words in str(caught.value)
 
 
 @pytest.mark.filterwarnings("error")
@@ -479,6 +551,19 @@ def test_a_class_without_a_readable_image_is_named(folder):
 def test_levels_that_are_no_numbers(tmp_path, level):
     Image.fromarray(np.full((9, 9), level, np.float32)).save(tmp_path / "odd.tiff")
     assert decode(tmp_path / "odd.tiff", 8).shape == (3, 8, 8)
+
+
+def test_floating_point_levels_keep_their_order(folder):
+    """Below 0 too; what is not finite has no say in the scale. It is noted, from the cache too."""
+    levels = np.full((8, 8), -1, np.float32)
+    levels[:, 4:], levels[0, 0], levels[0, 7], levels[7, 0] = 3, -np.inf, np.inf, np.nan
+    Image.fromarray(levels).save(folder / "cat" / "odd.tiff")
+    expected = np.zeros((8, 8))
+    expected[:, 4:] = 255
+    assert np.array_equal(decode(folder / "cat" / "odd.tiff", 8)[0], expected)
+    for _ in range(2):
+        image_set = load(folder)
+        assert (image_set.bits, has(image_set.notes, "floating-point images: each")) == (0, True)
 
 
 def test_damaged_images_are_named_and_skipped(folder):

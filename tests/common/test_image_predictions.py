@@ -82,8 +82,19 @@ def test_lines_json_csv_and_broken_files(photo, tmp_path, capsys):
     assert capsys.readouterr().out.startswith("SAMPLE  red   0.758")
 
 
-def test_names_from_standard_input(photo, monkeypatch):
-    lines = f"{photo}\n\n{photo}\r\n".encode()
+@pytest.mark.parametrize(
+    ("names", "encoding"),
+    [
+        ("{0}\n\n{0}\r\n", "utf-8"),
+        ("{0}\n{0}\n", "utf-8-sig"),
+        ("{0}\r\n{0}\r\n", "utf-16"),
+        ("{0}\0{0}\0", "utf-8"),
+        ("\"{0}\"\n'{0}'\n", "utf-8"),
+    ],
+)
+def test_names_from_standard_input(photo, monkeypatch, names, encoding):
+    photo = photo.rename(photo.with_name("l'été.png"))
+    lines = names.format(photo).encode(encoding)
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(lines)))
     assert [each.file for each in ask("-", photo)] == [str(photo)] * 3
 
@@ -102,7 +113,7 @@ def test_nothing_to_predict_is_one_sentence(photo, tmp_path, monkeypatch):
     (tmp_path / "apple" / "a.heic").touch()
     empty, apple, unnamed, named = ask(tmp_path / "empty", tmp_path / "apple", "", photo)
     assert "empty holds no images: name" in empty.error
-    assert "apple holds no images (ignored: 1 .heic" in apple.error
+    assert "apple holds no images: name another folder (ignored: 1 .heic" in apple.error
     assert "a name is empty" in unnamed.error
     assert named.classes
     with pytest.raises(UserError, match="there is no image"):

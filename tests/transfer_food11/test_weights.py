@@ -91,6 +91,8 @@ def test_strides_come_with_the_weights(tmp_path):
     assert torch.equal(model.head.weight, before)
     weights.load(theirs, tmp_path / "model.pt", None)
     assert theirs.strides == "conv1"
+    assert loaded(model, saved(tmp_path, [state], "listed.pt"), None) == "3 classes, listed.pt"
+    assert model.strides == "conv2"
 
 
 def test_mistakes_are_one_sentence(published, tmp_path):
@@ -107,7 +109,7 @@ def test_mistakes_are_one_sentence(published, tmp_path):
 
     other = models.mobilenet_v3_small(weights=None).state_dict()
     refused(other, r"another architecture: .* is missing, .*, and \d+ more")
-    refused({**published, "extra.weight": torch.ones(2)}, "extra.weight is unknown")
+    refused({**published, "features.99.weight": torch.ones(2)}, "features.99.weight is unknown")
     wrong = {**published, "features.0.0.weight": torch.ones(8, 3, 3, 3)}
     refused(wrong, r"features.0.0.weight has shape \(8, 3, 3, 3\) instead of \(16, 3, 3")
     for empty in ({}, [1, 2], {"epoch": 3}):

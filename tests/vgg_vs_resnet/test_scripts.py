@@ -236,6 +236,6 @@ def test_impossible_settings_are_one_sentence(arguments, message):
 
 def test_folder_without_classes_leaves_no_run_behind(run, tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="holds images of 0 classes"):
+    with pytest.raises(UserError, match="holds images of no class"):
         run(data="auto", images=tmp_path / "empty")
     assert not (tmp_path / "out").exists()

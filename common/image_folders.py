@@ -450,9 +450,8 @@ def write_pixels(
 
     def fill(output: IO[bytes]) -> None:
         write(output, 16)
-        if (
-            0 < (bits := max(depths, default=0)) != 16
-        ):  # again, now that it is known how many bits are used
+        bits = max(depths, default=0)
+        if bits > 0 and bits != 16:  # again, now that it is known how many bits are used
             output.seek(0)
             write(output, bits)
 

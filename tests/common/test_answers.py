@@ -119,7 +119,7 @@ def test_the_table_is_written_when_nobody_reads_the_lines(tmp_path, monkeypatch)
 
 def test_an_output_that_cannot_be_written_is_known_at_the_start(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="--output of predict"):
+    with pytest.raises(UserError, match="for answers --output"):
         report(PredictConfig(output=tmp_path / "file" / "out.csv"), iter([None]), sample=False)
 
 

@@ -138,7 +138,7 @@ def read_weights(path: Path, model: nn.Module) -> dict[str, Tensor]:
     prefixes = [name[: end.end()] for name in tensors for end in re.finditer(r"^|[./]", name)]
 
     def fit(prefix: str) -> tuple[int, int]:
-        """How many names it leaves; where none does, the longest that all have goes."""
+        """How many of the model's names stand behind it; of none, the longest that all share."""
         found = sum(prefix + name in tensors for name in own)
         return found, len(prefix) * all(name.startswith(prefix) for name in tensors)
 

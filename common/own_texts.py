@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from common.settings import UserError, require, warn
-from common.tables import SEPARATORS, separator_of, title
+from common.tables import SEPARATORS, separator_of, table_text, title
 from common.text import SPLIT_SEED, SPLITS, clean, read_text
 
 TEST_FRACTION = 0.1  # of a table that comes without a test table
@@ -133,11 +133,9 @@ def read_sheet(path: Path, by_name: bool = False) -> Sheet:
     """
     csv.field_size_limit(2**31 - 1)  # the module's own limit stops at long texts
     name = Path(title(path)).name
-    text = re.sub(r"^sep=.\r?\n", "\n", read_text(path, is_table=True))  # Excel's first line
+    text = table_text(read_text(path, is_table=True), str(path))
     if not text.strip():
         raise UserError(f"{path} is empty: a table was expected")
-    if re.match(r'\s*[{[]\s*["{[]', text):
-        raise UserError(f"{path} is a JSON file: save its table as CSV")
     separator = separator_of(text)
     separator = separator if separator in SEPARATORS else ","
     if separator != ",":

@@ -121,6 +121,13 @@ def decode(data: bytes, source: Path | str, is_table: bool = True) -> tuple[str,
     return text, encoding
 
 
+def table_text(text: str, where: str) -> str:
+    """The text of a table, empty where Excel names the separator; raises UserError on JSON."""
+    if re.match(r'\s*[{[]\s*["{[]', text):
+        raise UserError(f"{where} is a JSON file: save its table as CSV")
+    return re.sub(r"^sep=.\r?\n", "\n", text)  # the line stays: lines are numbered in messages
+
+
 def separator_of(text: str) -> str:
     """What stands between the fields: the same number of times in the header and most lines.
 
@@ -152,9 +159,7 @@ def read_table(
 
     where = title(source)
     text, encoding = decode(read_bytes(source) if data is None else data, source)
-    if re.match(r'\s*[{[]\s*["{[]', text):
-        raise UserError(f"{where} is a JSON file: save its table as CSV")
-    text = re.sub(r"^sep=.\r?\n", "", text)  # Excel's way of naming the separator
+    text = table_text(text, where)
     comments = re.match(r"(\s*#.*\n)+\s*(?=[^\s\d])", text)  # with a header below them
     text = text[comments.end() if comments else 0 :]
     separator = separator_of(text)

@@ -102,7 +102,9 @@ def train(options: argparse.Namespace, flags: list[str], forms: Any, end: float)
         with tempfile.TemporaryDirectory() as out:
             words = [f"{project}/train.py", *flags, "--models", network, "--seed", str(seed)]
             words += [*FORMS[fastest].split(), "--epochs", str(options.epochs), "--out", out]
-            left = max(1.0, end - time.monotonic())
+            if (left := end - time.monotonic()) <= 0:
+                print(f"left out: {name}, seed {seed}: no time", flush=True)
+                continue
             try:
                 subprocess.run([sys.executable, *words], cwd=ROOT, check=True, timeout=left)
             except (subprocess.TimeoutExpired, subprocess.CalledProcessError) as error:

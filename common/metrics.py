@@ -22,7 +22,7 @@ class Sums:
     """
 
     def __init__(self, device: torch.device):
-        self.is_gpu = device.type == "cuda"
+        self.device, self.is_gpu = device, device.type == "cuda"
         self.totals: dict[str, Any] = {}  # numbers, or on a GPU tensors of one
 
     def add_step(self, loss: Tensor, count: int | Tensor, totals: dict[str, Any]) -> None:
@@ -42,7 +42,8 @@ class Sums:
 
     def means(self) -> dict[str, float]:
         """Every total divided by the count, over all processes."""
-        values = [torch.as_tensor(total, dtype=torch.float64) for total in self.totals.values()]
+        place = {"dtype": torch.float64, "device": self.device if self.is_gpu else "cpu"}
+        values = [torch.as_tensor(total, **place) for total in self.totals.values()]  # one place
         sums = distributed.add_up(torch.stack(values)).tolist()
         totals = dict(zip(self.totals, sums, strict=True))
         count = totals.pop("count")

@@ -327,7 +327,7 @@ def parse_numbers(text: "pd.Series", comma: bool) -> np.ndarray:
     """Text as float64, NaN where it is no number; blanks and apostrophes may group digits."""
     import pandas as pd
 
-    marks = rf"[{'.' if comma else ','}\s'\u2019]"
+    marks = rf"[{'.' if comma else ','}\s'’]"
     odd = text.str.contains(rf"{marks}|,")
     if odd.any():
         plainly = text[odd].str.replace(rf"(?<=\d){marks}(?=\d{{3}})", "", regex=True)

@@ -38,7 +38,7 @@ Name = Literal["vgg16c", "resnet18"]
 BASE = {
     "schedule": "plateau", "warmup_epochs": 0.0, "ema_decay": 0.0, "label_smoothing": 0.0,
     "padding": 0, "flip": False, "jitter": 0.0, "erase": 0.0, "batch_norm": False,
-    "decay_all": True, "vgg_lr": 0.01,
+    "decay_all": True, "lr": 0.1, "vgg_lr": 0.01,
 }  # fmt: skip
 PUBLISHED = {
     "VGG-16 C": {"val_accuracy": 0.894},
@@ -59,8 +59,8 @@ class Config(Settings):
     models: tuple[Name, ...] = ("vgg16c", "resnet18")  # which to train, in this order
     epochs: int = 10  # passes over the training split
     batch_size: int = 128  # images a step, over all processes
-    lr: float = 0.1  # learning rate, at its highest, of ResNet-18
-    vgg_lr: float = 0.02  # the same of VGG, whose linear layers have no BatchNorm
+    lr: float = 0.2  # learning rate, at its highest, of ResNet-18
+    vgg_lr: float = 0.04  # the same of VGG, whose linear layers have no BatchNorm
     momentum: float = 0.9  # of the gradient (Nesterov)
     schedule: Literal["constant", "cosine", "plateau"] = "cosine"  # course of the learning rate
     warmup_epochs: float = 1.0  # epochs over which the learning rate rises from zero

@@ -32,6 +32,18 @@ def is_real(ids: Tensor, lengths: Tensor) -> Tensor:
     return torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]
 
 
+def pair_numbers(ids: Tensor, keys: Tensor, words: int) -> Tensor:
+    """(batch, tokens): 1 + the row in `keys` of each word and the one before it; 0 = not there."""
+    previous = torch.cat([torch.zeros_like(ids[:, :1]), ids[:, :-1]], 1)
+    wanted = previous * words + ids
+    rows = torch.zeros_like(wanted)  # of the largest key that is not above the wanted one
+    for power in reversed(range(len(keys).bit_length())):  # ONNX has no searchsorted
+        higher = rows + 2**power
+        fits = (higher < len(keys)) & (keys[higher.clamp(max=len(keys) - 1)] <= wanted)
+        rows = torch.where(fits, higher, rows)
+    return torch.where(keys[rows] == wanted, rows + 1, 0)
+
+
 class MultiHeadAttention(nn.Module):
     """Section 3.2.2: `heads` attentions over parts of d_model / heads, side by side.
 
@@ -121,6 +133,9 @@ class TransformerClassifier(nn.Module):
 
     vectors: float (words, size) to start the embedding from; where size is not d_model, a linear
     map leads from one to the other. train_embedding: False leaves the embedding as it is.
+    pair_keys: sorted int64 numbers `previous * words + word` of the word pairs that have a vector
+    of their own, added to the word's (Johnson & Zhang 2016, section 2.1, as a sum of vectors); it
+    starts at zero. None = no pairs.
     """
 
     def __init__(
@@ -137,11 +152,17 @@ class TransformerClassifier(nn.Module):
         use_positions: bool = True,
         vectors: Tensor | None = None,
         train_embedding: bool = False,
+        pair_keys: Tensor | None = None,
     ):
         super().__init__()
         size = d_model if vectors is None else vectors.shape[1]
         self.use_positions = use_positions
         self.embedding = nn.Embedding(words, size, padding_idx=0)
+        self.pairs = None
+        if pair_keys is not None:
+            self.register_buffer("pair_keys", pair_keys)
+            self.pairs = nn.Embedding(len(pair_keys) + 1, size, padding_idx=0)
+            nn.init.zeros_(self.pairs.weight)
         self.project = nn.Identity() if size == d_model else nn.Linear(size, d_model)
         self.layers = nn.ModuleList(
             EncoderLayer(d_model, heads, d_ff, dropout, norm, attention) for _ in range(layers)
@@ -180,7 +201,10 @@ class TransformerClassifier(nn.Module):
 
     def embed(self, ids: Tensor) -> Tensor:
         """Section 3.4: embeddings times sqrt(d_model), plus positions; (batch, tokens, d_model)."""
-        x = self.project(self.embedding(ids))
+        x = self.embedding(ids)  # (batch, tokens, size)
+        if self.pairs is not None:
+            x = x + self.pairs(pair_numbers(ids, self.pair_keys, len(self.embedding.weight)))
+        x = self.project(x)
         x = x * math.sqrt(x.shape[-1])
         if self.use_positions:
             x = x + positions(x.shape[1], x.shape[2], x.device).to(x.dtype)

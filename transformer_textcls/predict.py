@@ -37,7 +37,8 @@ class Ensemble(nn.Module):
         self.models = nn.ModuleList()
         for weights in trained.weights:
             vectors = weights["embedding.weight"]  # (words, size)
-            model = train.make_model(config, len(vectors), classes, vectors)
+            pair_keys = weights.get("pair_keys")
+            model = train.make_model(config, len(vectors), classes, vectors, pair_keys)
             checkpoints.load_weights(model, weights, str(trained.folder))
             self.models.append(model)
 

@@ -32,7 +32,7 @@ PUBLISHED_RECIPE = {
     "epochs": 3, "batch_size": 64, "lr": 5e-4, "weight_decay": 0.0, "ema_decay": 0.0,
     "label_smoothing": 0.0, "word_dropout": 0.0, "members": 1, "layers": 4, "d_ff": 2048,
     "dropout": 0.0, "norm": "post", "train_embedding": False, "min_frequency": 1,
-    "val_fraction": 0.05,
+    "val_fraction": 0.05, "pairs": 0,
 }  # fmt: skip
 PUBLISHED = {"goal of the published work": {"test_accuracy": 0.80}}
 SEED_STEP = 1000  # from the seed of one member to the next one's
@@ -70,6 +70,7 @@ class Config(Settings):
     use_positions: bool = True  # add sinusoidal positions
     vectors: Vectors = "auto"  # auto = GloVe if it can be had; glove = or fail; none; or a file
     train_embedding: bool = True  # train the word vectors too
+    pairs: int = 50_000  # commonest word pairs that have a vector of their own; 0 = none
 
     # Text
     tokenizer: TokenizerName = "wordpunct"  # how texts are split: see README
@@ -88,7 +89,7 @@ class Config(Settings):
         at_least(1, d_model=self.d_model, layers=self.layers, heads=self.heads, d_ff=self.d_ff)
         at_least(1, max_len=self.max_len, min_frequency=self.min_frequency)
         at_least(0, warmup_epochs=self.warmup_epochs, weight_decay=self.weight_decay)
-        at_least(0, clip_norm=self.clip_norm)
+        at_least(0, clip_norm=self.clip_norm, pairs=self.pairs)
         above(0, lr=self.lr, embedding_lr=self.embedding_lr)
         fraction(dropout=self.dropout, word_dropout=self.word_dropout, ema_decay=self.ema_decay)
         fraction(label_smoothing=self.label_smoothing)
@@ -142,7 +143,11 @@ def load(config: Config) -> data.News:
 
 
 def make_model(
-    config: Config, words: int, classes: int, vectors: Tensor | None
+    config: Config,
+    words: int,
+    classes: int,
+    vectors: Tensor | None,
+    pair_keys: Tensor | None,
 ) -> TransformerClassifier:
     """The model; its embedding starts from vectors (words, size), or is learned from scratch."""
     return TransformerClassifier(
@@ -158,6 +163,7 @@ def make_model(
         use_positions=config.use_positions,
         vectors=vectors,
         train_embedding=config.train_embedding or vectors is None,
+        pair_keys=pair_keys,
     )
 
 
@@ -165,23 +171,29 @@ def make_optimizer(config: Config, model: TransformerClassifier) -> torch.optim.
     """AdamW with the paper's betas (section 5.3); a trained embedding has its own learning rate.
 
     The usual second beta of 0.999 lets a word seen once move four times as far: it is overfitted.
-    Weight decay would draw rare words to zero, so the embedding has none.
+    Weight decay would draw rare words to zero, so the embedding has none. Nor have the pairs.
     """
-    table = model.embedding.weight
-    groups = decay_groups(model, config.weight_decay, apart=[table])
-    if table.requires_grad:
-        lr = config.lr * config.embedding_lr
-        groups += [{"params": [table], "lr": lr, "weight_decay": 0.0}]
+    tables = [each.weight for each in (model.embedding, model.pairs) if each is not None]
+    groups = decay_groups(model, config.weight_decay, apart=tables)
+    lr = config.lr * config.embedding_lr
+    trained = [table for table in tables if table.requires_grad]
+    groups += [{"params": trained, "lr": lr, "weight_decay": 0.0}] if trained else []
     return torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.98), fused=True)
 
 
 def train(
-    config: Config, news: data.News, vectors: WordVectors | None, seed: int, run: runs.Run
+    config: Config,
+    news: data.News,
+    vectors: WordVectors | None,
+    pair_keys: Tensor | None,
+    seed: int,
+    run: runs.Run,
 ) -> TransformerClassifier:
     """Train one model from its seed; it ends with the weights of its best epoch."""
     seed_everything(seed)
     table = None if vectors is None else vectors.matrix
-    model = make_model(config, len(news.vocabulary), len(news.classes), table).to(run.device)
+    words, classes = len(news.vocabulary), len(news.classes)
+    model = make_model(config, words, classes, table, pair_keys).to(run.device)
     if seed == config.seed:
         run.describe_model(model, news.example(run.device))
     fit(
@@ -208,11 +220,12 @@ def main(config: Config) -> dict[str, Any]:
     run.begin(news.source, news.counts())
     run.print(news.describe(vectors, config.batch_size))
 
+    pair_keys = data.pair_keys(news, config.pairs)
     models, parts = [], []
     for number in range(config.members):
         parts.append(run.part(f"member {number}") if config.members > 1 else run)
         seed = config.seed + SEED_STEP * number
-        models.append(train(config, news, vectors, seed, parts[-1]))
+        models.append(train(config, news, vectors, pair_keys, seed, parts[-1]))
     run.save_model(models, vocabulary=news.vocabulary.state(), classes=list(news.classes))
 
     run.phase("evaluation")

@@ -115,6 +115,19 @@ def test_the_sample_has_vectors_of_its_own(sample):
     assert sample.find_vectors("none", None, seed=0) is None
 
 
+def test_the_commonest_pairs_are_those_of_training_texts(load, write):
+    news = load(csv=write(ROWS), val_fraction=0.1)
+    number = {word: row for row, word in enumerate(news.vocabulary.words)}
+    start, title, common, text_ = 0, number["title"], number["common"], number["text"]
+    words = len(news.vocabulary)
+    best = sorted([start * words + title, common * words + text_])  # in each of 64 texts
+    assert data.pair_keys(news, 2).tolist() == best
+    every = data.pair_keys(news, 10**6)
+    assert len(every) == 2 + 3 * 64  # (title, 7), (7, word7), (word7, common) in one text each
+    assert (every.diff() > 0).all()
+    assert data.pair_keys(news, 0) is None
+
+
 @pytest.mark.real
 def test_real_ag_news(real_data):
     if not (real_data / "ag_news" / "train.csv").is_file():

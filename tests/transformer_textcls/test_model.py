@@ -7,7 +7,13 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from transformer_textcls.model import EncoderLayer, TransformerClassifier, is_real, positions
+from transformer_textcls.model import (
+    EncoderLayer,
+    TransformerClassifier,
+    is_real,
+    pair_numbers,
+    positions,
+)
 
 REAL = torch.tensor([[True] * 7, [True] * 4 + [False] * 3, [True] + [False] * 6])
 
@@ -115,6 +121,27 @@ def test_padding_never_changes_the_logits(norm, attention):
     torch.testing.assert_close(model(noise, lengths), together)
 
 
+def test_a_pair_is_a_word_and_the_one_before_it():
+    keys = torch.tensor([0 * 50 + 4, 4 * 50 + 5, 5 * 50 + 4])  # (start, 4), (4, 5), (5, 4)
+    ids = torch.tensor([[4, 5, 4, 4], [5, 4, 5, 6]])
+    assert pair_numbers(ids, keys, 50).tolist() == [[1, 2, 3, 0], [0, 3, 2, 0]]
+    model, plain = small(pair_keys=keys), small()
+    plain.load_state_dict(model.state_dict(), strict=False)
+    torch.testing.assert_close(model.embed(ids), plain.embed(ids))  # pairs start at nothing
+    nn.init.normal_(model.pairs.weight)
+    moved = (model.embed(ids) - plain.embed(ids)) / math.sqrt(20)
+    torch.testing.assert_close(moved[0, :3], model.pairs.weight[1:])
+
+
+def test_padding_is_no_part_of_a_pair():
+    model = small(pair_keys=torch.arange(0, 2500, 3))
+    nn.init.normal_(model.pairs.weight)
+    ids, lengths = batch()
+    together = model(ids, lengths)
+    alone = [model(ids[i : i + 1, :n], lengths[i : i + 1]) for i, n in enumerate(lengths)]
+    torch.testing.assert_close(together, torch.cat(alone))
+
+
 def test_order_matters_through_the_positions_alone():
     ids, lengths = batch((7, 7))
     order = torch.tensor([3, 0, 6, 1, 5, 2, 4])
@@ -126,7 +153,7 @@ def test_order_matters_through_the_positions_alone():
 
 @pytest.mark.parametrize("norm", ["post", "pre"])
 def test_gradient_reaches_every_parameter(norm, unreached):
-    model = small(norm=norm, vectors=torch.randn(50, 8))
+    model = small(norm=norm, vectors=torch.randn(50, 8), pair_keys=torch.arange(2500))
     ids, lengths = batch()
     assert unreached(model, model(ids, lengths).square().sum()) == set()
 

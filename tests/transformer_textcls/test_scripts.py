@@ -84,6 +84,7 @@ def test_what_is_exported_gives_the_predicted_probabilities(trained):
         (["--word-dropout", "-0.1"], "--word-dropout must lie"),
         (["--val-fraction", "0"], "--val-fraction must lie"),
         (["--max-size", "2"], "--max-size must be"),
+        (["--pairs", "-1"], "--pairs must be at least 0"),
         (["--csv-test", "x.csv"], "--csv-test needs --csv"),
         (["--label-column", "topic"], "--label-column needs --csv"),
         (["--csv", "x.csv", "--data", "sample"], "--csv and --data sample are two sets"),
@@ -99,6 +100,7 @@ def test_published_recipe_is_the_published_form_and_flags_override_it():
     assert published == train.Config(recipe="published", epochs=1)
     assert (published.dropout, published.norm, published.train_embedding) == (0.0, "post", False)
     assert (published.d_model, published.layers, published.d_ff) == (100, 4, 2048)
+    assert published.pairs == 0
 
 
 def test_own_csv_without_vectors(tmp_path, capsys):
@@ -158,6 +160,20 @@ def test_odd_news_and_vectors_of_another_size_train_and_predict(tmp_path, settin
     assert 0 <= results["metrics"]["macro_f1"] <= 1
     made = ask(the_run(tmp_path / "out"), "?", "very " * 100_000, 'One "two"\nthree')
     assert all(each.label in train.data.CLASSES for each in made)
+
+
+def test_pairs_train_and_predict(settings_of, tmp_path):
+    train.main(settings_of("--pairs", "60"))
+    found = find_trained("transformer_textcls", str(the_run(tmp_path / "out")))
+    for weights in found.weights:
+        assert weights["pairs.weight"].shape == (61, 100)
+        assert weights["pairs.weight"][1:].any()
+    # what is asked anew has the probabilities that the run wrote for its mistakes
+    rows = list(csv.DictReader((found.folder / "mistakes.csv").open(encoding="utf-8")))[:5]
+    made = ask(found.folder, *(row["item"] for row in rows))
+    assert [each.label for each in made] == [row["prediction"] for row in rows]
+    wrote = [float(row["probability"]) for row in rows]
+    assert [each.probability for each in made] == pytest.approx(wrote, abs=1e-3)
 
 
 def test_killed_run_ends_as_if_never_stopped(settings_of, steps, tmp_path, assert_same_run):

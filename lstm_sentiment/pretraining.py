@@ -116,6 +116,8 @@ class TwoView(nn.Module):
         numbers = region_numbers(ids, self.region_keys, len(self.words.weight))
         regions = self.words(ids[at]) + self.pairs(numbers[at])  # (regions, size): u
         known = vectors[is_word]
+        if not len(known):  # a batch of thinned out words has nothing to say
+            return regions.sum() * 0
         drawn = known[torch.randint(len(known), (DRAWN,), device=ids.device)]  # (drawn, size)
         partition = (regions @ drawn.T).logsumexp(1) - math.log(DRAWN)  # (regions,)
         return (count * partition - (regions * around).sum(1)).sum() / count.sum().clamp(min=1)

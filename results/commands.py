@@ -26,7 +26,7 @@ class Row:
     """One command over several seeds, and the records that it gives."""
 
     records: dict[str, str]  # name of a record -> variant of the run; "" = that of the same name
-    minutes: float  # a seed, on two cores
+    minutes: float  # a seed, on two cores; 0 = meant for a GPU, where each takes a few
     flags: str = ""
     seeds: Sequence[int] = (0, 1, 2)
     script: str = "train.py"
@@ -59,8 +59,9 @@ def read_rows(path: Path) -> dict[str, list[Row]]:
             command, seeds, minutes, names, extra = (part.strip() for part in line.split("|"))
             script, _, flags = command.partition(" ")
             pairs = (name.partition("=") for name in names.split(","))
+            on_cores = 0.0 if minutes == "GPU" else float(minutes)
             rows[project].append(Row(
-                {name.strip(): variant.strip() for name, _, variant in pairs}, float(minutes),
+                {name.strip(): variant.strip() for name, _, variant in pairs}, on_cores,
                 flags, tuple(map(int, seeds.split())), script, "plots" in extra, "model" in extra,
             ))  # fmt: skip
     return rows
@@ -129,8 +130,9 @@ def show(projects: Sequence[str]) -> None:
         for row in rows:
             print(f"  {shlex.join(row.words(project))}")
             names = ", ".join(row.records)
-            print(f"      {names}: {len(row.seeds)} seeds of {row.minutes:g} minutes")
-    print(f"{total:.1f} hours in all, on two cores")
+            time = f"{row.minutes:g} minutes" if row.minutes else "a few minutes on a GPU"
+            print(f"      {names}: {len(row.seeds)} seeds of {time}")
+    print(f"{total:.1f} hours in all, on two cores, without what is meant for a GPU")
 
 
 def main() -> None:

@@ -36,7 +36,7 @@ MARK = re.compile(
 )
 NOTE = re.compile(r"\n*<!-- note -->.*?<!-- end -->\n*", re.DOTALL)
 STAR = r" \*"
-FRACTIONS = ("accuracy", "f1", "top3", "coverage")  # shown as percentages
+FRACTIONS = ("accuracy", "f1", "top3", "coverage", "gap")  # shown as percentages
 NOT_RECORDED = "not recorded yet"
 PHASES = ("data", "training", "evaluation", "baselines", "plots")  # of a run, as it names them
 OTHER_IMAGES = {"vgg_vs_resnet", "resnext_comparison", "vanishing_gradients"}

@@ -29,6 +29,13 @@ def test_the_famous_wrong_mean():
     assert sums.means()["wrong"] == pytest.approx(1 / 65)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_counts_may_be_numbers_while_losses_lie_on_a_gpu():
+    sums = Sums(torch.device("cuda"))
+    sums.add_step(torch.tensor(1.5, device="cuda"), 64, {"right": torch.tensor(16, device="cuda")})
+    assert sums.means() == {"loss": 1.5, "right": 0.25}
+
+
 def test_classification_counts_by_hand():
     labels = [0, 0, 0, 1, 1, 2]
     predicted = [0, 0, 1, 1, 2, 2]

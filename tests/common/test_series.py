@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from common import series
 from common.settings import UserError
+from common.tables import parse_numbers
 from common.times import duration
 
 HOURS = pd.date_range("2007-01-30 00:00", periods=240, freq="h")
@@ -599,3 +600,9 @@ def test_windows_are_a_view_with_columns_kept() -> None:
 ])  # fmt: skip
 def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds * 1e9) == text
+
+
+def test_grouped_digits_are_read_from_the_strings_that_arrow_keeps():
+    pytest.importorskip("pyarrow")  # where it is installed, pandas keeps text in it
+    text = pd.Series(["1’234,5", "2 000", "x"], dtype="string[pyarrow]")
+    assert np.array_equal(parse_numbers(text, comma=True), [1234.5, 2000, np.nan], equal_nan=True)

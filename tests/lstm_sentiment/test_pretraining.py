@@ -43,6 +43,18 @@ def test_loss_is_the_softmax_of_the_words_around():
     assert not math.isnan(losses[0])
 
 
+def test_a_batch_without_known_words_changes_nothing():
+    tokens = Ragged.of([[1, 1, 1], [2, 3, 4]])  # 1 = <unk>
+    model = TwoView(5, torch.tensor([2 * 5 + 3]), 4, tokens)
+    optimizer = torch.optim.SparseAdam(list(model.parameters()), 0.1)
+    before = [parameter.clone() for parameter in model.parameters()]
+    loss = model(torch.ones(3, 2, dtype=torch.int64), 2)
+    loss.backward()
+    optimizer.step()
+    assert loss.item() == 0
+    assert all(map(torch.equal, before, model.parameters()))
+
+
 def test_words_of_one_kind_come_to_lie_together():
     torch.manual_seed(1)
     kinds = torch.randint(2, (400,))

@@ -12,8 +12,8 @@ class ConvAutoencoder(nn.Module):
     with half its channels and two decoding layers in place of its three: ReLU after all layers but
     the last, dropout between the two layers of each half. 2,057 parameters at kernel 7 (the stride
     changes none): 128 + 904 to encode, 912 + 113 to decode. The code of a window of 192 is 8 x 48
-    numbers, so it is overcomplete: what it cannot restore is not what is large, but what is unlike
-    the training.
+    numbers, so it is overcomplete and restores nearly everything; its error grows with the size
+    and the jaggedness of a deviation.
 
     Any window of at least one row comes back at its own length: a strided layer cannot tell
     lengths n and n + 1 apart, so each decoding layer is told the length that its mirror image in

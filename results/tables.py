@@ -39,7 +39,6 @@ STAR = r" \*"
 FRACTIONS = ("accuracy", "f1", "top3", "coverage", "gap")  # shown as percentages
 NOT_RECORDED = "not recorded yet"
 PHASES = ("data", "training", "evaluation", "baselines", "plots")  # of a run, as it names them
-OTHER_IMAGES = {"vgg_vs_resnet", "resnext_comparison", "vanishing_gradients"}
 
 
 def star(record: Mapping[str, Any]) -> str:
@@ -166,11 +165,8 @@ def filled(text: str) -> str:
 
     text = NOTE.sub("\n", MARK.sub(fill, text)).rstrip("\n") + "\n"
     if STAR in text:
-        own = {words.split()[0] for _, kind, words, *_ in MARK.findall(text) if words}
-        images = ", in the three projects on dogs, food and vehicles on other images"
-        note = f"{STAR.strip()} Measured with an earlier version of the code"
-        note += images if own & OTHER_IMAGES else ""
-        text += f"\n<!-- note -->\n\n{note}.\n\n<!-- end -->\n"
+        note = f"{STAR.strip()} Measured with an earlier version of the code."
+        text += f"\n<!-- note -->\n\n{note}\n\n<!-- end -->\n"
     return text
 
 

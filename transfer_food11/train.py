@@ -72,13 +72,13 @@ class Config(Settings):
     freeze: int = 2  # first stages that fine-tuning leaves as they are
     fixed_statistics: bool = True  # fine-tuning keeps the BatchNorm statistics of the weights
     accumulate: int = 1  # parts in which a batch goes through the network, to save memory
-    epoch_steps: int = 25  # steps of an epoch at least: fewer images are passed over repeatedly
+    epoch_steps: int = 25  # steps of an epoch, at least: few images are gone through several times
 
     # Probe
     strengths: tuple[float, ...] = (0.01, 0.03, 0.1, 0.3)  # L2 penalties; validation chooses
 
     # Augmentation
-    crop: float = 0.5  # a training image is a part of the stored one, of this fraction at least
+    crop: float = 0.5  # least fraction of a stored image's area that a training crop has
     flip: bool = True  # mirror images with probability 1/2, and predict from both orientations
     jitter: float = 0.2  # brightness, contrast and saturation change by up to this fraction
     policy: Policy = "none"  # TrivialAugment or RandAugment
@@ -353,11 +353,11 @@ def main(config: Config) -> dict[str, Any]:
     baselines, predictions = linear_baselines(dataset, cache_folder(config.data_dir))
     predictions |= {title: result.probabilities.argmax(1) for title, result in results.items()}
     run.print("\n" + figures.summary(results))
-    is_food11 = not config.images or dataset.classes == data.CLASSES
+    shows_published = not config.images or dataset.classes == data.CLASSES
     return run.finish(
         {title: result.metrics for title, result in results.items()},
         baselines,
-        PUBLISHED if is_food11 else {},
+        PUBLISHED if shows_published else {},
         labels=dataset.splits["test"].labels,
         predictions=predictions,
         extra={"reports": {title: result.report for title, result in results.items()}},

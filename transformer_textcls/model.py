@@ -33,11 +33,15 @@ def is_real(ids: Tensor, lengths: Tensor) -> Tensor:
 
 
 def pair_numbers(ids: Tensor, keys: Tensor, words: int) -> Tensor:
-    """(batch, tokens): 1 + the row in `keys` of each word and the one before it; 0 = not there."""
+    """(batch, tokens): 1 + the row in `keys` of each word and the one before it; 0 = not there.
+
+    A text's first word forms a pair with 0, the padding.
+    """
     previous = torch.cat([torch.zeros_like(ids[:, :1]), ids[:, :-1]], 1)
     wanted = previous * words + ids
-    rows = torch.zeros_like(wanted)  # of the largest key that is not above the wanted one
-    for power in reversed(range(len(keys).bit_length())):  # ONNX has no searchsorted
+    # A binary search for the largest key not above the wanted one: ONNX has no searchsorted.
+    rows = torch.zeros_like(wanted)
+    for power in reversed(range(len(keys).bit_length())):
         higher = rows + 2**power
         fits = (higher < len(keys)) & (keys[higher.clamp(max=len(keys) - 1)] <= wanted)
         rows = torch.where(fits, higher, rows)

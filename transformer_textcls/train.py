@@ -41,8 +41,8 @@ SEED_STEP = 1000  # from the seed of one member to the next one's
 @dataclass
 class Config(Settings):
     RECIPES: ClassVar = {"published": PUBLISHED_RECIPE}
-    # On 2 idle cores two threads train 1,131 to 1,169 texts/s and one 745 to 1,122; where another
-    # program keeps one core busy, two threads fall to 20 to 275, one does not.
+    # On 2 idle cores a second thread gained 1.17x; where another program keeps one core busy, two
+    # threads were slower than one (without word pairs, batches of 32).
     ONE_THREAD: ClassVar[bool] = True
 
     # Training
@@ -54,7 +54,7 @@ class Config(Settings):
     weight_decay: float = 0.01  # on weight matrices only; never on biases, norms and embeddings
     clip_norm: float = 1.0  # largest gradient norm; 0 = no clipping
     ema_decay: float = 0.995  # averaged weights: decay a step; 0 = no averaging
-    embedding_lr: float = 3.0  # learning rate of a trained embedding, as a multiple of --lr
+    embedding_lr: float = 3.0  # learning rate of word and pair vectors, as a multiple of --lr
     label_smoothing: float = 0.1  # fraction of each target spread over all classes
     word_dropout: float = 0.1  # fraction of the training tokens replaced by <unk>
 
@@ -69,7 +69,7 @@ class Config(Settings):
     attention: Attention = "fused"  # torch's kernel, or written out as in the paper
     use_positions: bool = True  # add sinusoidal positions
     vectors: Vectors = "auto"  # auto = GloVe if it can be had; glove = or fail; none; or a file
-    train_embedding: bool = True  # train the word vectors too
+    train_embedding: bool = True  # train the word vectors too (those of pairs always are)
     pairs: int = 50_000  # commonest word pairs that have a vector of their own; 0 = none
 
     # Text

@@ -123,7 +123,7 @@ def run_folder(folder: Path, name: str, seed: int) -> Path:
 
 
 def record(folder: Path) -> None:
-    """Make records of the runs in `folder`; a copy without git gets this checkout's commit."""
+    """Make records of the runs in `folder`; those of this checkout's code get its commit."""
     from results import records
 
     for name, (project, network, seeds) in JOBS.items():
@@ -132,7 +132,7 @@ def record(folder: Path) -> None:
         state = code_state(project)
         for path in (each / "results.json" for each in folders):
             run = json.loads(path.read_text(encoding="utf-8"))
-            if not run["commit"] and run["code"] == state["code"]:
+            if run["code"] == state["code"]:
                 path.write_text(json.dumps({**run, "commit": state["commit"]}), encoding="utf-8")
         if folders:
             command = re.sub(r" --(seed|out|data-dir) \S+", "", run["command"])

@@ -22,7 +22,8 @@ class Sums:
     """
 
     def __init__(self, device: torch.device):
-        self.device, self.is_gpu = device, device.type == "cuda"
+        # Where totals are added up: a GPU is not waited for, and mps has no float64.
+        self.place = device if device.type == "cuda" else torch.device("cpu")
         self.totals: dict[str, Any] = {}  # numbers, or on a GPU tensors of one
 
     def add_step(self, loss: Tensor, count: int | Tensor, totals: dict[str, Any]) -> None:
@@ -35,15 +36,15 @@ class Sums:
     def _exact(self, value: Any) -> Any:
         if not isinstance(value, Tensor):
             return value
-        return value.detach().double() if self.is_gpu else value.item()
+        return value.detach().double() if self.place.type == "cuda" else value.item()
 
     def _add(self, name: str, value: Any) -> None:
         self.totals[name] = self.totals.get(name, 0.0) + self._exact(value)
 
     def means(self) -> dict[str, float]:
         """Every total divided by the count, over all processes."""
-        place = {"dtype": torch.float64, "device": self.device if self.is_gpu else "cpu"}
-        values = [torch.as_tensor(total, **place) for total in self.totals.values()]  # one place
+        exact = {"dtype": torch.float64, "device": self.place}
+        values = [torch.as_tensor(total, **exact) for total in self.totals.values()]
         sums = distributed.add_up(torch.stack(values)).tolist()
         totals = dict(zip(self.totals, sums, strict=True))
         count = totals.pop("count")

@@ -305,6 +305,20 @@ def pad(ragged: Ragged, rows: Tensor) -> tuple[Tensor, Tensor]:
     return ids, lengths
 
 
+def pair_keys(tokens: Ragged, words: int, count: int) -> Tensor | None:
+    """The `count` commonest pairs of a word and the one before it, as previous * words + word.
+
+    A text's first word comes after 0, the padding. int64 (count,), sorted; None for a count of 0.
+    """
+    if not count:
+        return None
+    ids = tokens.tokens.long()
+    previous = ids.roll(1)
+    previous[tokens.offsets[:-1]] = 0
+    keys, counts = (previous * words + ids).unique(return_counts=True)
+    return keys[counts.argsort(descending=True, stable=True)[:count]].sort().values
+
+
 def buckets(lengths: Tensor, batch_size: int, seed: int = 0, shuffle: bool = True) -> Plan:
     """Batches of rows of nearly one length, as `plan(epoch)` for `common.batches.Loader`.
 

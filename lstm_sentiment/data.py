@@ -274,20 +274,6 @@ def split_rows(
     return split
 
 
-def region_keys(reviews: Reviews, count: int) -> Tensor | None:
-    """The `count` commonest word pairs of the reviews to learn from, as SentimentLSTM numbers them.
-
-    int64 (count,), sorted; None for a count of 0.
-    """
-    if not count:
-        return None
-    ids = reviews.learnable.tokens.long()
-    previous = ids.roll(1)
-    previous[reviews.learnable.offsets[:-1]] = 0  # a review's first word
-    keys, counts = (previous * len(reviews.vocabulary) + ids).unique(return_counts=True)
-    return keys[counts.argsort(descending=True, stable=True)[:count]].sort().values
-
-
 # The generated sample: reviews that mix positive and negative words. One in ten of these is
 # negated, some reviews carry the wrong label: a trained model is good, not perfect.
 

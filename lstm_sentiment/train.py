@@ -25,7 +25,7 @@ from common import training
 from common.device import seed_everything
 from common.runs import start
 from common.settings import Settings, above, at_least, cli, fraction, libraries_warn, require, warn
-from common.text import Keep, TokenizerName, Vectors, drop_words
+from common.text import Keep, TokenizerName, Vectors, drop_words, pair_keys
 from lstm_sentiment import baselines, data, evaluation, pretraining, self_training
 from lstm_sentiment.model import Pooling, SentimentLSTM
 
@@ -226,7 +226,7 @@ def main(config: Config) -> dict[str, Any]:
     run.begin(reviews.source, reviews.counts(), evaluation.describe(reviews))
     run.print(reviews.describe(vectors, config.batch_size))
 
-    regions = data.region_keys(reviews, config.regions)
+    regions = pair_keys(reviews.learnable, len(reviews.vocabulary), config.regions)
     matrix = vectors.matrix if vectors else None
     pairs = None
     if config.pretrain_epochs:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from common import own_texts, text
 from common.checkpoints import Arrays, cached
@@ -91,21 +90,6 @@ def load(
         cache=cache,
         key=key,
     )
-
-
-def pair_keys(news: News, count: int) -> Tensor | None:
-    """The `count` commonest word pairs of the training texts, as the model numbers them.
-
-    int64 (count,), sorted; None for a count of 0.
-    """
-    if not count:
-        return None
-    tokens = news.tokens["train"]
-    ids = tokens.tokens.long()
-    previous = ids.roll(1)
-    previous[tokens.offsets[:-1]] = 0  # a text's first word
-    keys, counts = (previous * len(news.vocabulary) + ids).unique(return_counts=True)
-    return keys[counts.argsort(descending=True, stable=True)[:count]].sort().values
 
 
 # The sample: each text has a few words of its topic among common ones, some of another topic, and

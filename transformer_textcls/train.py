@@ -22,14 +22,14 @@ from torch.nn import functional as F
 from common import metrics, plots, runs
 from common.device import seed_everything
 from common.settings import Settings, above, at_least, cli, flag, fraction, libraries_warn, require
-from common.text import TokenizerName, Vectors, WordVectors, drop_words
+from common.text import TokenizerName, Vectors, WordVectors, drop_words, pair_keys
 from common.training import decay_groups, fit, predict
 from transformer_textcls import baselines, data, figures
 from transformer_textcls.model import Attention, Norm, TransformerClassifier
 
 # Architecture, vectors, rate and epochs as published; schedule, clipping and tokenizer are ours.
 PUBLISHED_RECIPE = {
-    "epochs": 3, "lr": 5e-4, "weight_decay": 0.0, "ema_decay": 0.0,
+    "epochs": 3, "batch_size": 64, "lr": 5e-4, "weight_decay": 0.0, "ema_decay": 0.0,
     "label_smoothing": 0.0, "word_dropout": 0.0, "members": 1, "layers": 4, "d_ff": 2048,
     "dropout": 0.0, "norm": "post", "train_embedding": False, "min_frequency": 1,
     "val_fraction": 0.05, "pairs": 0,
@@ -147,9 +147,12 @@ def make_model(
     words: int,
     classes: int,
     vectors: Tensor | None,
-    pair_keys: Tensor | None,
+    keys: Tensor | None,
 ) -> TransformerClassifier:
-    """The model; its embedding starts from vectors (words, size), or is learned from scratch."""
+    """The model; its embedding starts from vectors (words, size), or is learned from scratch.
+
+    keys: of the word pairs that have a vector of their own, see `text.pair_keys`.
+    """
     return TransformerClassifier(
         words,
         classes,
@@ -163,7 +166,7 @@ def make_model(
         use_positions=config.use_positions,
         vectors=vectors,
         train_embedding=config.train_embedding or vectors is None,
-        pair_keys=pair_keys,
+        pair_keys=keys,
     )
 
 
@@ -185,7 +188,7 @@ def train(
     config: Config,
     news: data.News,
     vectors: WordVectors | None,
-    pair_keys: Tensor | None,
+    keys: Tensor | None,
     seed: int,
     run: runs.Run,
 ) -> TransformerClassifier:
@@ -193,7 +196,7 @@ def train(
     seed_everything(seed)
     table = None if vectors is None else vectors.matrix
     words, classes = len(news.vocabulary), len(news.classes)
-    model = make_model(config, words, classes, table, pair_keys).to(run.device)
+    model = make_model(config, words, classes, table, keys).to(run.device)
     if seed == config.seed:
         run.describe_model(model, news.example(run.device))
     fit(
@@ -220,12 +223,12 @@ def main(config: Config) -> dict[str, Any]:
     run.begin(news.source, news.counts())
     run.print(news.describe(vectors, config.batch_size))
 
-    pair_keys = data.pair_keys(news, config.pairs)
+    keys = pair_keys(news.tokens["train"], len(news.vocabulary), config.pairs)
     models, parts = [], []
     for number in range(config.members):
         parts.append(run.part(f"member {number}") if config.members > 1 else run)
         seed = config.seed + SEED_STEP * number
-        models.append(train(config, news, vectors, pair_keys, seed, parts[-1]))
+        models.append(train(config, news, vectors, keys, seed, parts[-1]))
     run.save_model(models, vocabulary=news.vocabulary.state(), classes=list(news.classes))
 
     run.phase("evaluation")

@@ -11,7 +11,7 @@ import torch
 
 from common import settings
 from common.settings import UserError
-from common.text import SPLITS
+from common.text import SPLITS, pair_keys
 from lstm_sentiment import baselines, data, evaluation
 
 
@@ -212,10 +212,11 @@ def test_regions_are_the_commonest_pairs_of_the_training_split(load, write):
     write({path: f"not good w{number}" for number, path in enumerate(plain())})
     reviews = load(min_frequency=1)
     words, size = reviews.vocabulary.words, len(reviews.vocabulary)
-    pairs = {(words[k // size], words[k % size]) for k in data.region_keys(reviews, 2).tolist()}
+    keys = pair_keys(reviews.learnable, size, 2).tolist()
+    pairs = {(words[key // size], words[key % size]) for key in keys}
     assert pairs == {("<pad>", "not"), ("not", "good")}
-    assert len(data.region_keys(reviews, 100)) == 2 + len(reviews.labels["train"])
-    assert data.region_keys(reviews, 0) is None
+    assert len(pair_keys(reviews.learnable, size, 100)) == 2 + len(reviews.labels["train"])
+    assert pair_keys(reviews.learnable, size, 0) is None
 
 
 def test_baselines_count_words_and_pairs_inside_a_review(sample):

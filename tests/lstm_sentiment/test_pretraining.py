@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from common.text import Ragged
+from common.text import Ragged, pair_keys
 from lstm_sentiment import data
 from lstm_sentiment.pretraining import TwoView, learn, sum_around
 
@@ -76,7 +76,7 @@ def test_words_of_one_kind_come_to_lie_together():
 
 def test_vectors_are_learned_once(tmp_path):
     reviews = data.load("sample", tmp_path, unlabelled=True)
-    keys, printed = data.region_keys(reviews, 50), []
+    keys, printed = pair_keys(reviews.learnable, len(reviews.vocabulary), 50), []
     run = SimpleNamespace(device=torch.device("cpu"), print=printed.append)
     first, second = (
         learn(reviews, keys, size=4, epochs=1, lr=0.02, radius=5, run=run) for _ in range(2)

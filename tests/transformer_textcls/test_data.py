@@ -7,7 +7,7 @@ import torch
 
 from common import text
 from common.settings import UserError
-from common.text import SPLITS, UNK
+from common.text import SPLITS, UNK, pair_keys
 from transformer_textcls import data
 
 ROWS = "".join(f'"{1 + i % 4}","Title {i}","word{i} common text"\n' for i in range(80))
@@ -121,11 +121,11 @@ def test_the_commonest_pairs_are_those_of_training_texts(load, write):
     start, title, common, text_ = 0, number["title"], number["common"], number["text"]
     words = len(news.vocabulary)
     best = sorted([start * words + title, common * words + text_])  # in each of 64 texts
-    assert data.pair_keys(news, 2).tolist() == best
-    every = data.pair_keys(news, 10**6)
+    assert pair_keys(news.tokens["train"], words, 2).tolist() == best
+    every = pair_keys(news.tokens["train"], words, 10**6)
     assert len(every) == 2 + 3 * 64  # (title, 7), (7, word7), (word7, common) in one text each
     assert (every.diff() > 0).all()
-    assert data.pair_keys(news, 0) is None
+    assert pair_keys(news.tokens["train"], words, 0) is None
 
 
 @pytest.mark.real

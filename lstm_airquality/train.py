@@ -37,9 +37,12 @@ from lstm_airquality.model import Cell, Forecaster, Readout, Target
 PUBLISHED_RECIPE = {
     "epochs": 20, "batch_size": 64, "lr": 1e-3, "schedule": "constant", "cell": "lstm",
     "readout": "last", "dropout": 0.2, "relative": False, "target": "value", "calendar": False,
-    "loss": "mse", "refit": False,
+    "loss": "mse", "refit": False, "shift": 0.0, "hidden_size": 64,
 }  # fmt: skip
-DAY_AHEAD_RECIPE = {"horizon": 24, "readout": "last", "lr": 3e-3, "epochs": 4, "loss": "l1"}
+DAY_AHEAD_RECIPE = {
+    "horizon": 24, "readout": "last", "hidden_size": 64, "lr": 3e-3, "epochs": 4, "loss": "mse",
+    "members": 5,
+}  # fmt: skip
 PUBLISHED = {
     "BiLSTM, lr 0.001": {"r2": 0.7616},
     "BiLSTM, lr 0.01": {"r2": 0.6191},
@@ -64,11 +67,12 @@ class Config(Settings):
     loss: Literal["l1", "mse", "huber"] = "huber"  # absolute, squared, or squared where it is small
     optimizer: Literal["adam", "rmsprop", "sgd"] = "adam"  # sgd: momentum 0.9
     members: int = 1  # networks that differ in their seeds alone; their forecasts are averaged
+    shift: float = 0.5  # spread of what moves a training window up or down, in standard deviations
     refit: bool = True  # train again on training and validation rows before testing
 
     # Model
     cell: Cell = "lstm"  # lstm, gru, or transformer: a small encoder
-    hidden_size: int = 64  # units of each direction
+    hidden_size: int = 128  # units of each direction
     layers: int = 1  # recurrent layers
     bidirectional: bool = True  # a second direction reads the window backwards
     readout: Readout = "ends"  # state at the last step (as published), or at each direction's end
@@ -98,6 +102,7 @@ class Config(Settings):
             layers=self.layers, window=self.window, horizon=self.horizon, members=self.members,
         )  # fmt: skip
         above(0, lr=self.lr)
+        at_least(0, shift=self.shift)
         fraction(dropout=self.dropout)
         require(
             self.cell != "transformer" or self.hidden_size % 4 == 0,
@@ -115,9 +120,20 @@ def step(
     model: nn.Module,
     batch: tuple[Tensor, Tensor, Tensor],
     error_of: Callable[[Tensor, Tensor], Tensor],
+    features: int = 0,
+    shift: float = 0.0,
 ) -> tuple[Tensor, Tensor, dict]:
-    """Mean error of the observed targets of a batch; missing ones count nothing."""
+    """Mean error of the observed targets of a batch; missing ones count nothing.
+
+    In training each of the features moves up or down, all of its window and its target alike: the
+    levels of a season that training has not seen, where a day goes much as it always does.
+    """
     windows, targets, observed = batch  # (b, window, inputs), (b, targets), (b, targets)
+    if model.training and shift:
+        moves = shift * torch.randn(len(windows), features, device=windows.device)
+        moved = windows[..., :features] + moves[:, None]  # (b, window, features)
+        windows = torch.cat([moved, windows[..., features:]], dim=2)
+        targets = targets + moves[:, : targets.shape[1]]
     errors = error_of(model(windows), targets) * observed  # (b, targets)
     count = observed.sum()
     return errors.sum() / count.clamp(min=1), count, {}
@@ -201,7 +217,9 @@ def train(
         part = run.part(title) if title else run
         if val_loader and member == 0:
             run.describe_model(model, (hours.inputs[None, : config.window],))
-        loss = functools.partial(step, error_of=make_loss(config))
+        loss = functools.partial(
+            step, error_of=make_loss(config), features=len(series.columns), shift=config.shift
+        )
         histories.append(
             training.fit(
                 model, optimizer, loss, train_loader, val_loader, part,

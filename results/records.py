@@ -30,7 +30,7 @@ LIST = re.compile(r"\[[^\[\]{}]*\]")
 # What does not decide a result, or is recorded in a place of its own.
 NOT_SETTINGS = RESUME_FREE | {"seed", "data", "data_dir", "out"}
 SAME = ("commit", "code", "settings", "dataset", "versions", "processes")
-LARGEST_MODEL = 500_000  # bytes that are worth keeping in git
+LARGEST_MODEL = 1_000_000  # bytes that are worth keeping in git
 
 
 def read(project: str) -> list[dict[str, Any]]:

@@ -16,6 +16,8 @@ PARAMETERS = [
     ({"cell": "transformer"}, 13, 35_341),
     ({"cell": "gru", "relative": True}, 20, 39_693),
     ({"cell": "lstm", "relative": True}, 20, 52_365),
+    ({"cell": "gru", "relative": True, "hidden_size": 128}, 20, 128_525),
+    ({"cell": "lstm", "relative": True, "hidden_size": 128}, 20, 170_253),
 ]
 FORMS = [
     {"cell": cell, "readout": readout, "relative": relative, "target": target}

@@ -165,9 +165,34 @@ def test_missing_targets_are_not_trained_on():
     assert (none.item(), count.item()) == (0, 0)
 
 
+class Repeat(nn.Module):
+    """The window's last values of two features, and what the calendar says."""
+
+    def forward(self, windows):
+        self.calendar = windows[..., 3:]
+        return windows[:, -1, :2]
+
+
+def test_a_shifted_window_takes_its_target_along():
+    windows, targets, observed = torch.randn(6, 4, 5), torch.randn(6, 2), torch.ones(6, 2)
+    model, error_of = Repeat(), train.make_loss(train.Config(loss="l1"))
+    batch = windows, targets, observed
+    plain = train.step(model.eval(), batch, error_of, features=3, shift=2.0)[0]
+    moved = train.step(model.train(), batch, error_of, features=3, shift=2.0)[0]
+    torch.testing.assert_close(moved, plain)  # it forecasts no change, at whatever level
+    assert torch.equal(model.calendar, windows[..., 3:])
+    level = partial(train.step, error_of=error_of, features=3, shift=2.0)
+    constant = nn.Sequential(nn.Flatten(), nn.Linear(20, 2))
+    for parameter in constant.parameters():
+        nn.init.zeros_(parameter)
+    assert level(constant, batch)[0] != level(constant, batch)[0]
+    assert level(constant.eval(), batch)[0] == targets.abs().mean()  # scored where it stands
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--shift", "-1"], "--shift must be at least 0"),
         (["--horizon", "0"], "--horizon must be at least 1"),
         (["--window", "0"], "--window must be at least 1"),
         (["--layers", "0"], "--layers must be at least 1"),

@@ -39,7 +39,10 @@ BASE = {
     **DEEP, "bidirectional": False, "max_len": 256, "word_dropout": 0.1, "epochs": 6,
     "val_fraction": 0.1,
 }  # fmt: skip
-IMPROVED = {**DEEP, "vectors": "auto", "ema_decay": 0.995, "epochs": 5}
+IMPROVED = {
+    **DEEP, "vectors": "auto", "ema_decay": 0.995, "epochs": 4, "batch_size": 32, "dropout": 0.4,
+    "adversarial": 1.0,
+}  # fmt: skip
 # The reviews without a label too: their text for the vectors of words and pairs; and the LSTMs
 # train once more, on all reviews, under the labels that they and a linear model gave.
 PRETRAINED = {"unlabelled": True, "pretrain_epochs": 2, "self_training_epochs": 2}

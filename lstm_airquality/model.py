@@ -47,6 +47,8 @@ class Forecaster(nn.Module):
         relative: give the features as differences from the window's last values, and those values
             beside them at every step, so that it can learn what holds at any level of the series
             (as in NLinear, Zeng et al. 2023, section 4).
+        season_step: the window's step, from its start, that lies a season before the row forecast:
+            its values stand beside every step too. None = no step.
         quantiles: an odd number of forecasts for each output, in rising order: the middle one plus
             and minus sums of positive steps, so that they never cross.
         target: `value`, or `change`: the head starts at zero and its output is added to the
@@ -66,13 +68,15 @@ class Forecaster(nn.Module):
         readout: Readout = "last",
         dropout: float = 0.2,
         relative: bool = False,
+        season_step: int | None = None,
         target: Target = "value",
         quantiles: int = 1,
     ):
         super().__init__()
         self.features, self.outputs, self.readout = features, outputs or features, readout
         self.relative, self.target, self.quantiles = relative, target, quantiles
-        inputs += features * relative
+        self.season_step = season_step
+        inputs += features * (relative + (season_step is not None))
         between = dropout if layers > 1 else 0.0
         if cell == "transformer":
             self.encoder: nn.Module = Encoder(inputs, hidden_size, layers, dropout)
@@ -97,9 +101,14 @@ class Forecaster(nn.Module):
     def forward(self, windows: Tensor) -> Tensor:
         values, others = windows.split([self.features, windows.shape[2] - self.features], dim=2)
         last = values[:, -1:]  # (batch, 1, features)
+        origin = last if self.relative else torch.zeros_like(last)
+        parts = [values - origin]  # each (batch, window, ..)
         if self.relative:
-            level = last.expand_as(values)  # (batch, window, features)
-            windows = torch.cat([values - last, level, others], dim=2)  # (.., inputs + features)
+            parts.append(last.expand_as(values))
+        if self.season_step is not None:
+            season = values[:, self.season_step, None] - origin  # (batch, 1, features)
+            parts.append(season.expand_as(values))
+        windows = torch.cat([*parts, others], dim=2)
         steps, _ = self.encoder(windows)  # (batch, window, directions * hidden_size)
         state = steps[:, -1]  # (batch, directions * hidden_size)
         if self.readout == "ends" and self.directions == 2:

@@ -83,6 +83,7 @@ class Config(Settings):
     # Forecast
     window: int = 24  # rows that the model sees; an hour each for the air
     horizon: int = 1  # rows from the window's last one to the one forecast
+    season: int = 0  # rows, 24 for the air: inputs are the values that long before the row forecast
     calendar: bool = True  # inputs: hour of day, day of week and weekend of the row forecast
     quantiles: str = ""  # such as 0.05,0.5,0.95: intervals, corrected on rows kept for that
     baselines: bool = True  # fit and score the baselines too: half a minute, then cached
@@ -104,6 +105,11 @@ class Config(Settings):
         above(0, lr=self.lr)
         at_least(0, shift=self.shift)
         fraction(dropout=self.dropout)
+        require(
+            not self.season or self.horizon <= self.season < self.window + self.horizon,
+            f"--season {self.season} rows before the row forecast lies outside the window: set it "
+            f"from {self.horizon} (--horizon) to {self.window + self.horizon - 1}, or to 0",
+        )
         require(
             self.cell != "transformer" or self.hidden_size % 4 == 0,
             f"--hidden-size {self.hidden_size}: a Transformer needs a multiple of its 4 heads",
@@ -182,11 +188,12 @@ class Trained:
 def build(config: Config, features: int, targets: int, has_times: bool) -> Forecaster:
     """The untrained model for a series of so many columns."""
     inputs = features + data.CALENDAR * (config.calendar and has_times)
+    season_step = config.window - 1 + config.horizon - config.season if config.season else None
     return Forecaster(
         inputs, features, targets, cell=config.cell, hidden_size=config.hidden_size,
         layers=config.layers, bidirectional=config.bidirectional, readout=config.readout,
-        dropout=config.dropout, relative=config.relative, target=config.target,
-        quantiles=len(config.levels) or 1,
+        dropout=config.dropout, relative=config.relative, season_step=season_step,
+        target=config.target, quantiles=len(config.levels) or 1,
     )  # fmt: skip
 
 

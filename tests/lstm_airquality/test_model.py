@@ -99,6 +99,22 @@ def test_relative_change_form_against_its_definition():
     torch.testing.assert_close(model(given), plain(inputs) + last[:, 0])
 
 
+@pytest.mark.parametrize("relative", [True, False])
+def test_a_season_before_the_forecast_stands_beside_every_step(relative):
+    torch.manual_seed(2)
+    settings = {"cell": "lstm", "readout": "ends"}
+    model = Forecaster(20, relative=relative, season_step=2, **settings).eval()
+    plain = Forecaster(46 if relative else 33, **settings).eval()
+    plain.load_state_dict(model.state_dict())
+    given = windows(inputs=20)
+    values, others = given[:, :, :13], given[:, :, 13:]
+    last = values[:, -1:] if relative else torch.zeros(5, 1, 13)
+    level = [last.repeat(1, 7, 1)] if relative else []
+    season = (values[:, 2:3] - last).repeat(1, 7, 1)
+    inputs = torch.cat([values - last, *level, season, others], dim=2)
+    torch.testing.assert_close(model(given), plain(inputs))
+
+
 def test_some_of_the_columns_alone_are_forecast():
     model = Forecaster(20, 13, 2, target="change").eval()
     given = windows(inputs=20)

@@ -67,7 +67,7 @@ class Config(Settings):
     loss: Literal["l1", "mse", "huber"] = "huber"  # absolute, squared, or squared where it is small
     optimizer: Literal["adam", "rmsprop", "sgd"] = "adam"  # sgd: momentum 0.9
     members: int = 1  # networks that differ in their seeds alone; their forecasts are averaged
-    shift: float = 0.5  # spread of what moves a training window up or down, in standard deviations
+    shift: float = 0.5  # training windows move up or down by about so many standard deviations
     refit: bool = True  # train again on training and validation rows before testing
 
     # Model
@@ -83,7 +83,7 @@ class Config(Settings):
     # Forecast
     window: int = 24  # rows that the model sees; an hour each for the air
     horizon: int = 1  # rows from the window's last one to the one forecast
-    season: int = 0  # rows, 24 for the air: inputs are the values that long before the row forecast
+    season: int = 0  # inputs too: the values so many rows before the one forecast; 24 = a day
     calendar: bool = True  # inputs: hour of day, day of week and weekend of the row forecast
     quantiles: str = ""  # such as 0.05,0.5,0.95: intervals, corrected on rows kept for that
     baselines: bool = True  # fit and score the baselines too: half a minute, then cached

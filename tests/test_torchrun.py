@@ -26,7 +26,7 @@ FOOD = "--weights none --models efficientnet_lite0 --size 32 --stored-size 40 --
 # What makes each project's training short, and which of its models may differ from one process's.
 PROJECTS = {
     "conv_autoencoder_nab": ("--members 2", ()),
-    "lstm_airquality": ("--hidden-size 8 --dropout 0 --baselines false", ()),
+    "lstm_airquality": ("--hidden-size 8 --dropout 0 --shift 0 --baselines false", ()),
     "lstm_sentiment": (f"{TEXT} --embedding-dropout 0 --hidden-size 16 --baselines false", ()),
     "resnext_comparison": (
         f"{IMAGES} --models resnext29 vgg16c --cardinality 4 --path-width 1",

@@ -164,8 +164,8 @@ def test_plots_and_models_of_a_sample_and_large_models_are_refused(make_run, res
     with pytest.raises(UserError, match="sample data"):
         records.copy_model(sample)
     real = make_run()
-    (real / "model.pt").write_bytes(bytes(600_000))
-    with pytest.raises(UserError, match="600,000 bytes"):
+    (real / "model.pt").write_bytes(bytes(1_100_000))
+    with pytest.raises(UserError, match="1,100,000 bytes"):
         records.copy_model(real)
     (real / "model.pt").write_bytes(b"small")
     records.copy_model(real)

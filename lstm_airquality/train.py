@@ -56,7 +56,8 @@ OWN = "this run"
 @dataclass
 class Config(Settings):
     RECIPES: ClassVar = {"published": PUBLISHED_RECIPE, "24h": DAY_AHEAD_RECIPE}
-    ONE_THREAD: ClassVar = True  # a second thread takes longer than it saves
+    # On 2 idle cores a second thread gains 1.5x; where another program keeps one busy, it is 0.35x.
+    ONE_THREAD: ClassVar = True
 
     # Training
     recipe: Literal["improved", "published", "24h"] = "improved"  # set of defaults

@@ -101,7 +101,7 @@ class Forecaster(nn.Module):
     def forward(self, windows: Tensor) -> Tensor:
         values, others = windows.split([self.features, windows.shape[2] - self.features], dim=2)
         last = values[:, -1:]  # (batch, 1, features)
-        origin = last if self.relative else torch.zeros_like(last)
+        origin = last if self.relative else 0.0
         parts = [values - origin]  # each (batch, window, ..)
         if self.relative:
             parts.append(last.expand_as(values))

@@ -61,8 +61,8 @@ def main(config: Config) -> dict[str, Any]:
         forecasts = {train.OWN: trained.forecast(series, known, end, run.precision)}
         if config.baselines:
             parts = Parts(int((1 - VALIDATION_FRACTION) * known), known, known, end)
-            span = (series, targets, parts, config.window, config.horizon)
-            forecasts |= baselines.cached_forecasts(*span, (), cache_folder(config.data_dir))
+            given = (series, targets, parts, config.past, ())
+            forecasts |= baselines.cached_forecasts(*given, cache_folder(config.data_dir))
         std, tested = Scaler.of(truth[:known]).std, truth[end - len(forecasts[train.OWN]) : end]
         for method, forecast in forecasts.items():
             scores[method].append(evaluation.score(forecast, tested, std, names)[0])

@@ -11,7 +11,7 @@ import numpy as np
 from common import checkpoints
 from common.series import Series
 from lstm_airquality import data, evaluation
-from lstm_airquality.data import CALENDAR, Hours, Parts, Scaler, prepare
+from lstm_airquality.data import CALENDAR, Hours, Parts, Past, Scaler, prepare
 from lstm_airquality.evaluation import score
 
 STRENGTHS = (1.0, 10.0, 100.0, 1000.0)  # of the ridge, the best on validation is taken
@@ -21,32 +21,30 @@ Span = tuple[int, int]  # first row, and the row after the last
 
 
 def cached_forecasts(
-    series: Series, targets: int, parts: Parts, window: int, horizon: int,
-    quantiles: Sequence[float], cache: Path,
-) -> dict[str, np.ndarray]:  # fmt: skip
+    series: Series, targets: int, parts: Parts, past: Past, quantiles: Sequence[float], cache: Path
+) -> dict[str, np.ndarray]:
     """`forecasts`, kept in the folder `cache`."""
     values = hashlib.sha256(series.values.tobytes() + series.instants.tobytes()).hexdigest()
     key = {"values": values, "columns": series.columns, "split": dataclasses.astuple(parts)}
-    key |= {"targets": targets, "span": [window, horizon], "quantiles": list(quantiles)}
+    key |= {"targets": targets, "past": dataclasses.astuple(past), "quantiles": list(quantiles)}
 
     def fit() -> dict[str, np.ndarray]:
-        return forecasts(series, targets, parts, window, horizon, quantiles)
+        return forecasts(series, targets, parts, past, quantiles)
 
     return checkpoints.cached(cache, "air-baselines", key, fit, [data, evaluation])
 
 
 def forecasts(
-    series: Series, targets: int, parts: Parts, window: int, horizon: int,
-    quantiles: Sequence[float] = (),
-) -> dict[str, np.ndarray]:  # fmt: skip
+    series: Series, targets: int, parts: Parts, past: Past, quantiles: Sequence[float] = ()
+) -> dict[str, np.ndarray]:
     """Each baseline's forecasts of the test part, (count, targets), in the targets' units.
 
     With quantiles also quantile-boosted trees, (count, targets, quantiles), from the calibration
-    part's first window on. All are fitted on the rows before that part; the calendar of the row
-    forecast is an input, whatever the network gets.
+    part's first window on. All are fitted on the rows before that part; they see what the network
+    sees, and the calendar of the row forecast even where it does not.
     """
     scaler = Scaler.of(series.values[: parts.fitted])
-    hours = prepare(series, targets, scaler, window, horizon)
+    hours = prepare(series, targets, scaler, past)
     day, test = series.rows_in(24), (parts.known, parts.rows)
     scaled = {"persistence": persistence(hours, test)}
     if day > 1:
@@ -68,13 +66,13 @@ def persistence(hours: Hours, test: Span) -> np.ndarray:
 
 def seasonal_naive(hours: Hours, test: Span, day: int) -> np.ndarray:
     """The values of the same time of the day, the last time it was seen; a day has `day` rows."""
-    rows = np.arange(test[0] + hours.window + hours.horizon - 1, test[1])
-    rows = np.maximum(0, rows - day * -(-hours.horizon // day))
+    rows = np.arange(test[0] + hours.past.reach, test[1])
+    rows = np.maximum(0, rows - day * -(-hours.past.horizon // day))
     return hours.inputs[rows, : hours.targets.shape[1]].numpy()
 
 
 def ridge(hours: Hours, parts: Parts) -> np.ndarray:
-    """A linear model of the whole window and the calendar, as changes from the last value.
+    """A linear model of the whole window, the season's rows and the calendar, of changes.
 
     Its strength is chosen on validation; then it is fitted on the training and validation rows.
     """
@@ -93,7 +91,7 @@ def ridge(hours: Hours, parts: Parts) -> np.ndarray:
 
 
 def trees(hours: Hours, train: Span, test: Span, quantile: float | None = None) -> np.ndarray:
-    """Gradient-boosted trees of the last values, their earlier changes and the calendar.
+    """Gradient-boosted trees of the last values, changes since earlier rows and the calendar.
 
     They forecast changes too, their mean or a quantile; their settings were chosen on validation.
     """
@@ -108,7 +106,7 @@ def trees(hours: Hours, train: Span, test: Span, quantile: float | None = None) 
 
 def changes(
     hours: Hours, train: Span, test: Span,
-    inputs_of: Callable[[np.ndarray, int], np.ndarray], model: Any,
+    inputs_of: Callable[[np.ndarray, Hours], np.ndarray], model: Any,
 ) -> np.ndarray:  # fmt: skip
     """Forecasts of `test`, (count, targets), as changes from each window's last value.
 
@@ -116,7 +114,7 @@ def changes(
     """
     windows, targets, observed = (tensor.numpy() for tensor in hours.windows(*train))
     unseen, count = hours.windows(*test)[0].numpy(), targets.shape[1]
-    known, asked = inputs_of(windows, hours.features), inputs_of(unseen, hours.features)
+    known, asked = inputs_of(windows, hours), inputs_of(unseen, hours)
     difference, forecast = targets - windows[:, -1, :count], unseen[:, -1, :count].copy()
     for column in range(count):
         seen = observed[:, column] > 0
@@ -125,15 +123,17 @@ def changes(
     return forecast
 
 
-def flat(windows: np.ndarray, features: int) -> np.ndarray:
-    """(count, window, inputs) -> all features of all rows, and the calendar of the target."""
-    values = windows[:, :, :features].reshape(len(windows), -1)
-    return np.hstack([values, windows[:, -1, features : features + CALENDAR]])
+def flat(cuts: np.ndarray, hours: Hours) -> np.ndarray:
+    """(count, rows, inputs) -> all features of the rows seen, and the calendar of the target."""
+    steps = [*range(-hours.past.window, 0), *hours.past.season_steps]
+    values = cuts[:, steps, : hours.features].reshape(len(cuts), -1)
+    return np.hstack([values, cuts[:, -1, hours.features : hours.features + CALENDAR]])
 
 
-def lagged(windows: np.ndarray, features: int) -> np.ndarray:
-    """(count, window, inputs) -> last values, changes since some earlier rows, the calendar."""
-    values = windows[:, :, :features]
-    last = values[:, -1]
-    earlier = [last - values[:, -1 - lag] for lag in LAGS if lag < windows.shape[1]]
-    return np.hstack([last, *earlier, windows[:, -1, features : features + CALENDAR]])
+def lagged(cuts: np.ndarray, hours: Hours) -> np.ndarray:
+    """(count, rows, inputs) -> last values, changes since some earlier rows, the calendar."""
+    values = cuts[:, :, : hours.features]
+    steps = [-1 - lag for lag in LAGS if lag < hours.past.window] + hours.past.season_steps
+    earlier = [values[:, -1] - values[:, step] for step in steps]
+    calendar = cuts[:, -1, hours.features : hours.features + CALENDAR]
+    return np.hstack([values[:, -1], *earlier, calendar])

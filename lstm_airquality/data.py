@@ -234,8 +234,40 @@ def calendar(times: "pd.DatetimeIndex") -> np.ndarray:
 
 
 @dataclass(frozen=True)
+class Past:
+    """What the forecast of a row sees of the rows before it.
+
+    window: so many rows, the last ones that are known. horizon: from the last of them to the row
+    forecast. seasons: rows before the row forecast, each at least `horizon` (24 hours, 168).
+    """
+
+    window: int
+    horizon: int
+    seasons: tuple[int, ...] = ()
+
+    @property
+    def season_steps(self) -> list[int]:
+        """Where the rows of `seasons` stand, counted from the last known row, which is -1."""
+        return [self.horizon - 1 - rows for rows in self.seasons]
+
+    @property
+    def rows(self) -> int:
+        """From the earliest row that is seen to the last one that is known."""
+        return max([self.window, *(-step for step in self.season_steps)])
+
+    @property
+    def reach(self) -> int:
+        """From the earliest row that is seen to the one before the row forecast."""
+        return self.rows + self.horizon - 1
+
+    def __str__(self) -> str:
+        season = f", with a season of {max(self.seasons)} rows," if self.seasons else ""
+        return f"a window of {self.window} rows and a horizon of {self.horizon}{season}"
+
+
+@dataclass(frozen=True)
 class Hours:
-    """Every row of a series as tensors, scaled; windows of them are cut by `windows`.
+    """Every row of a series as tensors, scaled; what a forecast sees of them is cut by `windows`.
 
     inputs: (rows, inputs): the features filled forward; then, unless left out, the calendar of the
         row `horizon` later.
@@ -247,26 +279,26 @@ class Hours:
     targets: Tensor
     observed: Tensor
     features: int  # columns of the series among the inputs, the first ones
-    window: int
-    horizon: int
+    past: Past
 
     def windows(self, first: int, last: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Windows that lie wholly in rows `first` to `last` (exclusive), with their targets.
+        """Cuts that lie wholly in rows `first` to `last` (exclusive), with their targets.
 
-        Returns views: (count, window, inputs), and targets and observed, (count, targets) each, of
-        the row `horizon` after each window's last.
+        Returns views: (count, `past.rows`, inputs), and targets and observed, (count, targets)
+        each, of the row `horizon` after each cut's last.
 
         Raises:
             UserError: the rows hold no window.
         """
-        if self.window + self.horizon > last - first:
+        past = self.past
+        if past.reach >= last - first:
             raise UserError(
-                f"a window of {self.window} rows and a horizon of {self.horizon} are longer than a "
-                f"part of the series ({last - first} rows): lower --window or --horizon, or give a "
-                "longer series"
+                f"{past} are longer than a part of the series ({last - first} rows): lower "
+                f"--window, {'--seasons ' if past.seasons else ''}or --horizon, or give a longer "
+                "series"
             )
-        cut = windows(self.inputs, self.window, first, last - self.horizon).transpose(1, 2)
-        hit = slice(first + self.window + self.horizon - 1, last)
+        cut = windows(self.inputs, past.rows, first, last - past.horizon).transpose(1, 2)
+        hit = slice(first + past.reach, last)
         return cut, self.targets[hit], self.observed[hit]
 
     def loader(
@@ -277,7 +309,7 @@ class Hours:
 
 
 def prepare(
-    series: Series, targets: int, scaler: Scaler, window: int, horizon: int,
+    series: Series, targets: int, scaler: Scaler, past: Past,
     *, use_calendar: bool = True, device: torch.device | str = "cpu",
 ) -> Hours:  # fmt: skip
     """Scale, fill forward and add the calendar's inputs; the first columns are the targets."""
@@ -285,10 +317,10 @@ def prepare(
     seen = ~np.isnan(scaled)
     columns = [np.nan_to_num(fill_forward(scaled))]  # before a first value: the training mean
     if use_calendar and series.spacing is not None:
-        columns.append(calendar(series.times + horizon * series.spacing))
+        columns.append(calendar(series.times + past.horizon * series.spacing))
     rows = (np.column_stack(columns), np.nan_to_num(scaled[:, :targets]), seen[:, :targets])
     tensors = (torch.from_numpy(each.astype(np.float32)).to(device) for each in rows)
-    return Hours(*tensors, scaled.shape[1], window, horizon)
+    return Hours(*tensors, scaled.shape[1], past)
 
 
 # The sample

@@ -5,6 +5,7 @@ its last step, ReLU, dropout and a linear head with one output a feature.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -17,7 +18,7 @@ Target = Literal["value", "change"]
 
 
 class Forecaster(nn.Module):
-    """(batch, window, inputs) -> (batch, outputs): the values `horizon` rows after the window.
+    """(batch, rows, inputs) -> (batch, outputs): the values `horizon` rows after the last one.
 
     With several quantiles (batch, outputs, quantiles).
 
@@ -47,8 +48,9 @@ class Forecaster(nn.Module):
         relative: give the features as differences from the window's last values, and those values
             beside them at every step, so that it can learn what holds at any level of the series
             (as in NLinear, Zeng et al. 2023, section 4).
-        season_step: the window's step, from its start, that lies a season before the row forecast:
-            its values stand beside every step too. None = no step.
+        window: the last rows of the input that the encoder reads; 0 = all of them.
+        season_steps: rows of the input, counted from its end (-1 is the last), that lie a season
+            before the row forecast: their values stand beside every step too.
         quantiles: an odd number of forecasts for each output, in rising order: the middle one plus
             and minus sums of positive steps, so that they never cross.
         target: `value`, or `change`: the head starts at zero and its output is added to the
@@ -68,15 +70,16 @@ class Forecaster(nn.Module):
         readout: Readout = "last",
         dropout: float = 0.2,
         relative: bool = False,
-        season_step: int | None = None,
+        window: int = 0,
+        season_steps: Sequence[int] = (),
         target: Target = "value",
         quantiles: int = 1,
     ):
         super().__init__()
         self.features, self.outputs, self.readout = features, outputs or features, readout
         self.relative, self.target, self.quantiles = relative, target, quantiles
-        self.season_step = season_step
-        inputs += features * (relative + (season_step is not None))
+        self.window, self.season_steps = window, tuple(season_steps)
+        inputs += features * (relative + len(self.season_steps))
         between = dropout if layers > 1 else 0.0
         if cell == "transformer":
             self.encoder: nn.Module = Encoder(inputs, hidden_size, layers, dropout)
@@ -102,13 +105,13 @@ class Forecaster(nn.Module):
         values, others = windows.split([self.features, windows.shape[2] - self.features], dim=2)
         last = values[:, -1:]  # (batch, 1, features)
         origin = last if self.relative else 0.0
-        parts = [values - origin]  # each (batch, window, ..)
+        recent = values[:, -self.window :]  # (batch, window, features)
+        parts = [recent - origin]  # each (batch, window, ..)
         if self.relative:
-            parts.append(last.expand_as(values))
-        if self.season_step is not None:
-            season = values[:, self.season_step, None] - origin  # (batch, 1, features)
-            parts.append(season.expand_as(values))
-        windows = torch.cat([*parts, others], dim=2)
+            parts.append(last.expand_as(recent))
+        for step in self.season_steps:
+            parts.append((values[:, step, None] - origin).expand_as(recent))
+        windows = torch.cat([*parts, others[:, -self.window :]], dim=2)
         steps, _ = self.encoder(windows)  # (batch, window, directions * hidden_size)
         state = steps[:, -1]  # (batch, directions * hidden_size)
         if self.readout == "ends" and self.directions == 2:

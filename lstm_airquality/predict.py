@@ -139,11 +139,11 @@ def read(config: Config, trained: Trained, names: list[str], kept: dict) -> Seri
             f"{where} has a row every {times.duration(series.step)}, and the forecaster learned "
             f"from one every {wanted}: {remedy} on it"
         )
-    needed = trained.config.window + trained.config.horizon - 1
+    needed = trained.config.past.reach
     if len(series.values) < needed:
         raise UserError(
-            f"{where}: {len(series.values)} rows are too few: this forecaster needs {needed} (a "
-            f"window of {trained.config.window}, {trained.config.horizon} ahead)"
+            f"{where}: {len(series.values)} rows are too few: this forecaster needs {needed} "
+            f"({trained.config.past})"
         )
     return series
 
@@ -166,14 +166,14 @@ def roll_out(trained: Trained, series: Series, rows: int, kept: dict[str, Any]) 
         series, values=np.vstack([series.values, unknown]),
         instants=np.concatenate([series.instants, series.next_instants(rows)]),
     )  # fmt: skip
-    reach = config.window + config.horizon - 1  # rows before the first forecast that it needs
+    reach = config.past.reach  # rows before the first forecast that it needs
     inputs = trained.prepare(longer).inputs[len(series.values) - reach :]
     inputs = inputs.repeat(paths, 1, 1)  # (paths, reach + rows, inputs)
     draw = torch.Generator().manual_seed(0)
     forecasts = []
     for row in range(reach, reach + rows):
         end = row - config.horizon + 1
-        each = [model(inputs[:, end - config.window : end]) for model in trained.models]
+        each = [model(inputs[:, end - config.past.rows : end]) for model in trained.models]
         forecast = torch.stack(each).mean(0)  # (paths, targets) or (paths, targets, quantiles)
         values = forecast
         if levels:

@@ -40,8 +40,8 @@ PUBLISHED_RECIPE = {
     "loss": "mse", "refit": False, "shift": 0.0, "hidden_size": 64,
 }  # fmt: skip
 DAY_AHEAD_RECIPE = {
-    "horizon": 24, "readout": "last", "hidden_size": 64, "lr": 3e-3, "epochs": 4, "loss": "mse",
-    "members": 5,
+    "horizon": 24, "seasons": (168,), "readout": "last", "hidden_size": 64, "lr": 3e-3, "epochs": 4,
+    "loss": "mse", "members": 5,
 }  # fmt: skip
 PUBLISHED = {
     "BiLSTM, lr 0.001": {"r2": 0.7616},
@@ -84,7 +84,7 @@ class Config(Settings):
     # Forecast
     window: int = 24  # rows that the model sees; an hour each for the air
     horizon: int = 1  # rows from the window's last one to the one forecast
-    season: int = 0  # inputs too: the values so many rows before the one forecast; 24 = a day
+    seasons: tuple[int, ...] = ()  # inputs too: values so many rows before the one forecast; 24 168
     calendar: bool = True  # inputs: hour of day, day of week and weekend of the row forecast
     quantiles: str = ""  # such as 0.05,0.5,0.95: intervals, corrected on rows kept for that
     baselines: bool = True  # fit and score the baselines too: half a minute, then cached
@@ -107,10 +107,11 @@ class Config(Settings):
         at_least(0, shift=self.shift)
         fraction(dropout=self.dropout)
         require(
-            not self.season or self.horizon <= self.season < self.window + self.horizon,
-            f"--season {self.season} rows before the row forecast lies outside the window: set it "
-            f"from {self.horizon} (--horizon) to {self.window + self.horizon - 1}, or to 0",
+            all(rows >= self.horizon for rows in self.seasons),
+            f"--seasons {min(self.seasons, default=0)}: so few rows before the one forecast, "
+            f"nothing is known yet: give {self.horizon} (--horizon) or more",
         )
+        require(len(set(self.seasons)) == len(self.seasons), "--seasons names one number twice")
         require(
             self.cell != "transformer" or self.hidden_size % 4 == 0,
             f"--hidden-size {self.hidden_size}: a Transformer needs a multiple of its 4 heads",
@@ -121,6 +122,11 @@ class Config(Settings):
     def levels(self) -> tuple[float, ...]:
         """The quantiles as numbers."""
         return intervals.parse_levels(self.quantiles)
+
+    @property
+    def past(self) -> data.Past:
+        """What of the rows before the one forecast is seen."""
+        return data.Past(self.window, self.horizon, self.seasons)
 
 
 def step(
@@ -167,7 +173,7 @@ class Trained:
         """The series as the models' inputs and targets."""
         place, config = next(self.models[0].parameters()).device, self.config
         return data.prepare(
-            series, self.models[0].outputs, self.scaler, config.window, config.horizon,
+            series, self.models[0].outputs, self.scaler, config.past,
             use_calendar=config.calendar, device=place,
         )  # fmt: skip
 
@@ -189,12 +195,12 @@ class Trained:
 def build(config: Config, features: int, targets: int, has_times: bool) -> Forecaster:
     """The untrained model for a series of so many columns."""
     inputs = features + data.CALENDAR * (config.calendar and has_times)
-    season_step = config.window - 1 + config.horizon - config.season if config.season else None
     return Forecaster(
         inputs, features, targets, cell=config.cell, hidden_size=config.hidden_size,
         layers=config.layers, bidirectional=config.bidirectional, readout=config.readout,
-        dropout=config.dropout, relative=config.relative, season_step=season_step,
-        target=config.target, quantiles=len(config.levels) or 1,
+        dropout=config.dropout, relative=config.relative, window=config.window,
+        season_steps=config.past.season_steps, target=config.target,
+        quantiles=len(config.levels) or 1,
     )  # fmt: skip
 
 
@@ -224,7 +230,7 @@ def train(
         }[config.optimizer](model.parameters(), lr=config.lr)
         part = run.part(title) if title else run
         if val_loader and member == 0:
-            run.describe_model(model, (hours.inputs[None, : config.window],))
+            run.describe_model(model, (hours.inputs[None, : config.past.rows],))
         loss = functools.partial(
             step, error_of=make_loss(config), features=len(series.columns), shift=config.shift
         )
@@ -252,7 +258,7 @@ def main(config: Config) -> dict[str, Any]:
     """Validate, refit, forecast the test part, and compare with the baselines."""
     run = runs.start("lstm_airquality", config)
     source, series, targets, parts = read(config)
-    before = config.window + config.horizon - 1  # rows of a part before its first forecast
+    before = config.past.reach  # rows of a part before its first forecast
     counts = {f"{n} windows": max(0, b - a - before) for n, (a, b) in parts.spans.items()}
     counts["missing values"] = int(np.isnan(series.values).sum())
     names, truth = series.columns[:targets], series.values[:, :targets]
@@ -275,8 +281,8 @@ def main(config: Config) -> dict[str, Any]:
     forecasts = {OWN: trained.forecast(series, parts.fitted, parts.rows, run.precision)}
     if config.baselines:
         run.phase("baselines")
-        span = (series, targets, parts, config.window, config.horizon)
-        forecasts |= baselines.cached_forecasts(*span, config.levels, cache_folder(config.data_dir))
+        given = (series, targets, parts, config.past, config.levels)
+        forecasts |= baselines.cached_forecasts(*given, cache_folder(config.data_dir))
         run.phase("evaluation")
 
     points, metrics, by_feature, by_interval, corrections = {}, {}, {}, {}, {}

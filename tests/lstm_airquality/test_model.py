@@ -100,18 +100,19 @@ def test_relative_change_form_against_its_definition():
 
 
 @pytest.mark.parametrize("relative", [True, False])
-def test_a_season_before_the_forecast_stands_beside_every_step(relative):
+def test_seasons_before_the_forecast_stand_beside_every_step_of_the_window(relative):
     torch.manual_seed(2)
     settings = {"cell": "lstm", "readout": "ends"}
-    model = Forecaster(20, relative=relative, season_step=2, **settings).eval()
-    plain = Forecaster(46 if relative else 33, **settings).eval()
+    season = {"window": 4, "season_steps": (-2, -7)}
+    model = Forecaster(20, relative=relative, **season, **settings).eval()
+    plain = Forecaster(59 if relative else 46, **settings).eval()
     plain.load_state_dict(model.state_dict())
-    given = windows(inputs=20)
+    given = windows(inputs=20)  # of 7 rows
     values, others = given[:, :, :13], given[:, :, 13:]
     last = values[:, -1:] if relative else torch.zeros(5, 1, 13)
-    level = [last.repeat(1, 7, 1)] if relative else []
-    season = (values[:, 2:3] - last).repeat(1, 7, 1)
-    inputs = torch.cat([values - last, *level, season, others], dim=2)
+    level = [last.repeat(1, 4, 1)] if relative else []
+    seasons = [(values[:, row : row + 1] - last).repeat(1, 4, 1) for row in (5, 0)]
+    inputs = torch.cat([values[:, 3:] - last, *level, *seasons, others[:, 3:]], dim=2)
     torch.testing.assert_close(model(given), plain(inputs))
 
 

@@ -95,7 +95,7 @@ def test_train_writes_all_its_files_and_says_sample(trained):
     [
         ["--recipe", "published", "--epochs", "1"],
         ["--recipe", "24h", "--refit", "false", "--optimizer", "rmsprop"],
-        ["--cell", "transformer", "--window", "12", "--horizon", "3", "--season", "14"],
+        ["--cell", "transformer", "--window", "12", "--horizon", "3", "--seasons", "14", "40"],
         ["--bidirectional", "false", "--layers", "2", "--calendar", "false", "--cell", "gru"],
     ],
 )
@@ -192,8 +192,8 @@ def test_a_shifted_window_takes_its_target_along():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--season", "24", "--horizon", "25"], "set it from 25"),
-        (["--season", "25"], "set it from 1 \\(--horizon\\) to 24"),
+        (["--seasons", "24", "168", "--horizon", "25"], "--seasons 24: .*: give 25"),
+        (["--seasons", "24", "24"], "--seasons names one number twice"),
         (["--shift", "-1"], "--shift must be at least 0"),
         (["--horizon", "0"], "--horizon must be at least 1"),
         (["--window", "0"], "--window must be at least 1"),

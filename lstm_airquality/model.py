@@ -54,7 +54,8 @@ class Forecaster(nn.Module):
         quantiles: an odd number of forecasts for each output, in rising order: the middle one plus
             and minus sums of positive steps, so that they never cross.
         target: `value`, or `change`: the head starts at zero and its output is added to the
-            window's last values, so that an untrained model is the persistence forecast.
+            window's last values, so that an untrained model is the persistence forecast. Where
+            there are seasons it learns, for each output, how far to start from their values.
     """
 
     def __init__(
@@ -100,6 +101,9 @@ class Forecaster(nn.Module):
         if target == "change":
             nn.init.zeros_(self.head.weight)
             nn.init.zeros_(self.head.bias)
+        self.season_weights: nn.Parameter | None = None  # how far the start lies towards a season
+        if target == "change" and self.season_steps:
+            self.season_weights = nn.Parameter(torch.zeros(len(self.season_steps), self.outputs))
 
     def forward(self, windows: Tensor) -> Tensor:
         values, others = windows.split([self.features, windows.shape[2] - self.features], dim=2)
@@ -123,10 +127,18 @@ class Forecaster(nn.Module):
         if self.quantiles > 1:
             output = in_order(output)
         if self.target == "change":
-            output = output + last[:, 0, : self.outputs, None]
+            output = output + self.start(values)[..., None]
         if self.quantiles == 1:
             output = output.squeeze(2)  # (batch, outputs)
         return output
+
+    def start(self, values: Tensor) -> Tensor:
+        """(batch, rows, features) -> (batch, outputs): what the forecast change is added to."""
+        last = values[:, -1, : self.outputs]
+        if self.season_weights is None:
+            return last
+        seasons = values[:, list(self.season_steps), : self.outputs]  # (batch, seasons, outputs)
+        return last + (self.season_weights * (seasons - last[:, None])).sum(1)
 
 
 def in_order(output: Tensor) -> Tensor:

@@ -116,6 +116,15 @@ def test_seasons_before_the_forecast_stand_beside_every_step_of_the_window(relat
     torch.testing.assert_close(model(given), plain(inputs))
 
 
+def test_the_change_starts_between_the_last_value_and_those_of_the_seasons():
+    model = Forecaster(20, 13, 2, target="change", season_steps=(-2, -7)).eval()
+    nn.init.constant_(model.season_weights[0], 0.5)
+    nn.init.constant_(model.season_weights[1], 0.25)
+    given = windows(inputs=20)  # of 7 rows
+    last, day, week = (given[:, row, :2] for row in (6, 5, 0))
+    torch.testing.assert_close(model(given), 0.25 * last + 0.5 * day + 0.25 * week)
+
+
 def test_some_of_the_columns_alone_are_forecast():
     model = Forecaster(20, 13, 2, target="change").eval()
     given = windows(inputs=20)

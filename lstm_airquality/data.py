@@ -261,8 +261,8 @@ class Past:
         return self.rows + self.horizon - 1
 
     def __str__(self) -> str:
-        season = f", with a season of {max(self.seasons)} rows," if self.seasons else ""
-        return f"a window of {self.window} rows and a horizon of {self.horizon}{season}"
+        season = f"a season of {max(self.seasons)} rows, " if self.seasons else ""
+        return f"{season}a window of {self.window} rows and a horizon of {self.horizon}"
 
 
 @dataclass(frozen=True)

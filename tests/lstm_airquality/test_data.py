@@ -186,7 +186,7 @@ def test_short_series_is_one_sentence(sample):
         data.split(239)
     with pytest.raises(UserError, match="window of 300 rows and a horizon of 1"):
         prepared(sample, 768, window=300).windows(768, 960)
-    with pytest.raises(UserError, match=r"season of 192 rows, are longer .* --seasons or"):
+    with pytest.raises(UserError, match=r"season of 192 rows, a window .* --seasons or"):
         prepared(sample, 768, season=(24, 192)).windows(768, 960)
 
 

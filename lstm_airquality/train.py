@@ -84,7 +84,7 @@ class Config(Settings):
     # Forecast
     window: int = 24  # rows that the model sees; an hour each for the air
     horizon: int = 1  # rows from the window's last one to the one forecast
-    seasons: tuple[int, ...] = ()  # inputs too: values so many rows before the one forecast; 24 168
+    seasons: tuple[int, ...] = ()  # inputs too: so many rows before the one forecast; 168 = a week
     calendar: bool = True  # inputs: hour of day, day of week and weekend of the row forecast
     quantiles: str = ""  # such as 0.05,0.5,0.95: intervals, corrected on rows kept for that
     baselines: bool = True  # fit and score the baselines too: half a minute, then cached

@@ -8,7 +8,6 @@ seed alone. `results/predictions/` keeps the predictions of the test rows.
 import io
 import json
 import re
-import shutil
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
@@ -20,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 from PIL import Image
 
+from common import checkpoints
 from common.checkpoints import write_atomically, write_text
 from common.metrics import paired_interval
 from common.settings import RESUME_FREE, UserError
@@ -219,4 +219,6 @@ def copy_model(folder: Path) -> None:
     if path.stat().st_size > LARGEST_MODEL:
         raise UserError(f"{path} has {path.stat().st_size:,} bytes: too many for git")
     (RESULTS / "models").mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(path, RESULTS / "models" / f"{run['project']}.pt")
+    model = checkpoints.load(path)
+    model["settings"] |= {"out": None, "data_dir": None}  # folders of the machine it was trained on
+    checkpoints.save(RESULTS / "models" / f"{run['project']}.pt", model)

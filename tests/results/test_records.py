@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from common import checkpoints
 from common.settings import UserError
 from results import records
 
@@ -167,9 +168,11 @@ def test_plots_and_models_of_a_sample_and_large_models_are_refused(make_run, res
     (real / "model.pt").write_bytes(bytes(1_100_000))
     with pytest.raises(UserError, match="1,100,000 bytes"):
         records.copy_model(real)
-    (real / "model.pt").write_bytes(b"small")
+    settings = {"lr": 0.1, "out": "/home/me/runs", "data_dir": "/home/me/data"}
+    checkpoints.save(real / "model.pt", {"settings": settings, "weights": {}})
     records.copy_model(real)
-    assert (results / "models" / "toy.pt").read_bytes() == b"small"
+    kept = checkpoints.load(results / "models" / "toy.pt")
+    assert kept["settings"] == {"lr": 0.1, "out": None, "data_dir": None}
 
 
 def test_results_stay_readable_as_text(make_run, results):

@@ -20,7 +20,6 @@ import numpy as np
 from PIL import Image
 
 from common import checkpoints
-from common.checkpoints import write_atomically, write_text
 from common.metrics import paired_interval
 from common.settings import RESUME_FREE, UserError
 from common.summary import OWN, read_results, spread, variants
@@ -93,7 +92,7 @@ def add(project: str, name: str, command: str, folders: Sequence[Path], variant:
     records = [old for old in read(project) if old["name"] != name] + [record]
     text = json.dumps({"project": project, "records": records}, indent=1)
     one_line = LIST.sub(lambda match: " ".join(match[0].split()), text)  # a line for every metric
-    write_text(RESULTS / f"{project}.json", one_line + "\n")
+    checkpoints.write_text(RESULTS / f"{project}.json", one_line + "\n")
     print(f"recorded in results/{project}.json: {name}, seeds {seeds}")
 
 
@@ -171,7 +170,7 @@ def difference(
     if labels is not None:
         arrays["labels"] = small(labels)
     path = RESULTS / "predictions" / f"{project}-{name.replace(' ', '-')}.npz"
-    write_atomically(path, lambda file: np.savez_compressed(file, **arrays))
+    checkpoints.write_atomically(path, lambda file: np.savez_compressed(file, **arrays))
     if not baselines:
         return None
     best = max(baselines, key=lambda key: scores[key].mean())
